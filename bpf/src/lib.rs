@@ -1,0 +1,1 @@
+//! Kernel programs, their maps and perf events, and safe access to them.

@@ -1,0 +1,1 @@
+//! From a file and an offset to the names of the functions there.
