@@ -1,1 +1,35 @@
 //! Kernel programs, their maps and perf events, and safe access to them.
+//!
+//! [`Profiler`] loads the programs, which count stacks in the kernel, and hands out what they counted, window by
+//! window. [`Sideband`] tells what became of processes and their mappings meanwhile. Neither knows names or owners.
+
+pub mod cpus;
+mod error;
+mod pod;
+mod profiler;
+pub mod sideband;
+mod stacks;
+mod support;
+mod ticks;
+mod window;
+mod word;
+
+#[allow(
+    unreachable_pub,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unsafe_op_in_unsafe_fn
+)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/thermograph.skel.rs"));
+}
+
+pub use error::Error;
+pub use libbpf_rs::OpenObject;
+pub use profiler::{
+    CgroupController, CgroupEvent, CgroupSource, Counters, Filter, Options, Profiler,
+};
+pub use sideband::Sideband;
+pub use window::{Counted, Sample, Thread, ThreadNames};
+pub use word::{FileId, Outcome, Place, Word};

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Generations: which program a process ran when it was sampled.
+ *
+ * A process id names several programs one after the other, by exec and by reuse. Each fork and exec gives the process
+ * a new generation: the time of that event. It lives in the storage of the group's leader and dies with it, so a
+ * reused id starts anew. Being a time of the same clock as the perf records of mappings, it also says which of them
+ * came before and which after.
+ */
+#pragma once
+
+#include "window.h"
+#include <bpf/bpf_tracing.h>
+
+struct process_state {
+	u64 generation;
+	/* FILTER_DESCENDANTS: it is one. */
+	u64 followed;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct process_state);
+} processes SEC(".maps");
+
+/* Of FILTER_PROCESS and FILTER_DESCENDANTS; set by the agent when it knows it. */
+u32 target_tgid;
+
+static __always_inline bool passes_filter(u32 tgid, const struct process_state *process)
+{
+	switch (config.filter) {
+	case FILTER_PROCESS:
+		return tgid == target_tgid;
+	case FILTER_DESCENDANTS:
+		return process && process->followed;
+	default:
+		return true;
+	}
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct process_state *mine, *theirs;
+
+	/* A thread shares its leader's state. */
+	if (child->pid != child->tgid)
+		return 0;
+	mine = bpf_task_storage_get(&processes, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!mine)
+		return 0;
+	mine->generation = bpf_ktime_get_ns();
+	theirs = bpf_task_storage_get(&processes, parent->group_leader, 0, 0);
+	if (theirs)
+		mine->followed = theirs->followed;
+	return 0;
+}
+
+/* The thread that called exec has become the group's leader by now. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *binprm)
+{
+	struct process_state *process = bpf_task_storage_get(&processes, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!process)
+		return 0;
+	process->generation = bpf_ktime_get_ns();
+	if (config.filter == FILTER_DESCENDANTS && task->tgid == target_tgid)
+		process->followed = 1;
+	return 0;
+}

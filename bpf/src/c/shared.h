@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the kernel programs and the agent both know: libbpf-cargo turns every type here that a map or a global
+ * variable uses into a Rust type, so nothing of it is written twice.
+ */
+#pragma once
+
+#include "kernel.h"
+
+/* Top byte of a word that is no kernel address: see word.rs, which gives each its meaning. */
+enum word_tag {
+	WORD_UNRESOLVED = 0x02,
+	WORD_OUTCOME = 0x03,
+};
+
+/* How a walk ended; the last word of each stack's user part, or of a stack without one. */
+enum outcome {
+	/* The chain of frame pointers came to its end: a zero or an unreadable frame. */
+	OUTCOME_CHAIN_ENDED = 0,
+	OUTCOME_TOO_DEEP = 1,
+	OUTCOME_KERNEL_THREAD = 2,
+	OUTCOME_IO_WORKER = 3,
+	OUTCOME_EXITING = 4,
+	OUTCOME_EXEC = 5,
+	OUTCOME_IDLE = 6,
+	OUTCOME_UNREADABLE = 7,
+};
+
+enum limits {
+	/* Of each part of a stack; the kernel's own limit (kernel.perf_event_max_stack) is 127 unless it was raised. */
+	MAX_FRAMES = 127,
+	/* Both parts and the outcome. */
+	MAX_WORDS = 2 * MAX_FRAMES + 1,
+	COMM_LEN = 16,
+	EXE_LEN = 64,
+	CGROUP_PATH_LEN = 1024,
+};
+
+/* Which of a task's cgroups names its owner. */
+enum cgroup_source {
+	CGROUP_UNIFIED = 0,
+	CGROUP_V1_MEMORY = 1,
+	CGROUP_V1_CPU = 2,
+	CGROUP_V1_PIDS = 3,
+	CGROUP_NONE = 4,
+};
+
+enum filter {
+	FILTER_NONE = 0,
+	/* The threads of one process. */
+	FILTER_PROCESS = 1,
+	/* One process from its next exec on, and all its descendants. */
+	FILTER_DESCENDANTS = 2,
+};
+
+/* Key of a count, for every kind of event. */
+struct count_key {
+	/* Hash of the stack. */
+	u64 stack;
+	/* Of the cgroup at sample time. */
+	u64 cgroup;
+	/* CLOCK_MONOTONIC of the fork or exec that began this program; 0: before the agent. */
+	u64 generation;
+	u32 tgid;
+	u32 tid;
+};
+
+struct count {
+	u64 events;
+	/* Nanoseconds for on-CPU. */
+	u64 amount;
+};
+
+/* A stack's state in a window, by its hash. */
+struct stack_state {
+	/* A second hash: two bodies under one hash differ here. */
+	u32 check;
+	/* 1 once the body is in the ring. */
+	u32 sent;
+};
+
+struct thread_key {
+	u64 generation;
+	u32 tgid;
+	u32 tid;
+};
+
+/* A thread's names when it was first sampled in the window; zero-terminated. */
+struct thread_names {
+	char comm[COMM_LEN];
+	char process[COMM_LEN];
+	char exe[EXE_LEN];
+	/* PF_KTHREAD: it has no executable. */
+	u32 is_kernel;
+};
+
+/* Which of the two sets of maps programs write to. */
+struct window_state {
+	/* 0 or 1. */
+	u32 set;
+	/* Number of the window, modulo 2^32. */
+	u32 number;
+};
+
+/* A stack on its way to the agent; only the first `length` words are sent. */
+struct stack_record {
+	u64 hash;
+	u32 window;
+	u32 length;
+	u64 words[MAX_WORDS];
+};
+
+/* What happened on a CPU since the start; summed over CPUs by the agent. */
+struct counters {
+	/* Program runs: one for each tick that perf delivered. */
+	u64 ticks;
+	/* Of them, on the idle task. */
+	u64 idle;
+	u64 filtered;
+	/* Samples counted in a window's map. */
+	u64 counted;
+	/* Samples that found the map of counts full. */
+	u64 counts_full;
+	/* Samples whose stack found no place to be known by, so it crosses with each of them. */
+	u64 stacks_full;
+	/* Tries to send a stack that found the ring full. */
+	u64 ring_full;
+	u64 threads_full;
+	/* Samples whose stack met another one under its hash. */
+	u64 hash_collisions;
+	u64 too_deep;
+};
+
+struct cgroup_event {
+	u64 id;
+	/* 0: removed. */
+	u32 created;
+	u32 length;
+	char path[CGROUP_PATH_LEN];
+};
+
+/* Set before the programs are loaded. */
+struct config {
+	/* Makes hashes unguessable. */
+	u64 seed;
+	/* Nanoseconds of CPU time between two ticks. */
+	u64 period;
+	/* Bytes in the stack ring beyond which the agent is woken. */
+	u64 ring_watermark;
+	enum filter filter;
+	enum cgroup_source cgroup_source;
+	/* cgroup_root::hierarchy_id of that source. */
+	u32 cgroup_hierarchy;
+	/* Count the idle task too. */
+	u32 idle;
+};

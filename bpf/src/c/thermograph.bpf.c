@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/* The kernel programs. Each samples one kind of event; what they share lies in the headers. */
+#include "kernel.h"
+#include "shared.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "window.h"
+
+#include "cgroup.h"
+#include "lifecycle.h"
+#include "walk.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* What no map or variable names reaches the skeleton through this one. */
+const volatile struct {
+	enum word_tag word_tag;
+	enum outcome outcome;
+	enum limits limits;
+	struct count_key count_key;
+	struct count count;
+	struct stack_state stack_state;
+	struct thread_key thread_key;
+	struct thread_names thread_names;
+	struct cgroup_event cgroup_event;
+} exported;
+
+static __always_inline void name_thread(void *set, struct task_struct *task, const struct count_key *key,
+					struct counters *c)
+{
+	struct thread_key thread = { .generation = key->generation, .tgid = key->tgid, .tid = key->tid };
+	struct thread_names names = {};
+	const unsigned char *exe;
+
+	if (bpf_map_lookup_elem(set, &thread))
+		return;
+	names.is_kernel = !!(task->flags & PF_KTHREAD);
+	BPF_CORE_READ_STR_INTO(&names.comm, task, comm);
+	BPF_CORE_READ_STR_INTO(&names.process, task, group_leader, comm);
+	exe = BPF_CORE_READ(task, mm, exe_file, f_path.dentry, d_name.name);
+	bpf_probe_read_kernel_str(names.exe, sizeof(names.exe), exe);
+	if (bpf_map_update_elem(set, &thread, &names, BPF_NOEXIST))
+		c->threads_full++;
+}
+
+SEC("perf_event")
+int on_cpu(struct bpf_perf_event_data *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct count_key key = {};
+	struct process_state *process;
+	void *counts_set, *stacks_set, *threads_set;
+	struct stack_record *record;
+	struct window_state *window;
+	struct counters *c;
+	u32 zero = 0, set, check;
+
+	c = bpf_map_lookup_elem(&counters, &zero);
+	if (!c)
+		return 0;
+	c->ticks++;
+	if (!task->pid) {
+		c->idle++;
+		if (!config.idle)
+			return 0;
+	}
+	process = bpf_task_storage_get(&processes, task->group_leader, 0, 0);
+	if (!passes_filter(task->tgid, process)) {
+		c->filtered++;
+		return 0;
+	}
+
+	window = window_now();
+	record = bpf_map_lookup_elem(&scratch, &zero);
+	if (!window || !record)
+		return 0;
+	set = window->set;
+	counts_set = bpf_map_lookup_elem(&counts, &set);
+	stacks_set = bpf_map_lookup_elem(&stacks, &set);
+	threads_set = bpf_map_lookup_elem(&threads, &set);
+	if (!counts_set || !stacks_set || !threads_set)
+		return 0;
+
+	check = walk(ctx, task, record, c);
+	record->window = window->number;
+
+	key.stack = record->hash;
+	key.cgroup = cgroup_id(task);
+	key.generation = process ? process->generation : 0;
+	key.tgid = task->tgid;
+	key.tid = task->pid;
+	add_count(counts_set, &key, config.period, c);
+	name_thread(threads_set, task, &key, c);
+	send_stack(stacks_set, record, check, c);
+	return 0;
+}

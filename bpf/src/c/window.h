@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * A window: what is counted together. Two sets of maps take turns; the agent drains one while programs fill the other.
+ *
+ * A program learns its set from one slot of one array of maps. An update of such a slot returns only when no program
+ * that saw the old entry is still running (the kernel waits for a grace period), so a set whose turn is over is
+ * written to no more, and all maps of a sample belong to one set.
+ */
+#pragma once
+
+#include "shared.h"
+#include <bpf/bpf_helpers.h>
+
+struct window_slot {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct window_state);
+} window_0 SEC(".maps"), window_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__array(values, struct window_slot);
+} current_window SEC(".maps") = { .values = { &window_0 } };
+
+/*
+ * Made by the agent, which also gives them their size: a map that was full is answered by a larger one at its next
+ * turn. The kernel compares neither size with the prototype's, so the ones here are placeholders.
+ */
+struct counts_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(struct count_key));
+	__uint(value_size, sizeof(struct count));
+};
+
+struct stacks_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(u64));
+	__uint(value_size, sizeof(struct stack_state));
+};
+
+struct threads_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(struct thread_key));
+	__uint(value_size, sizeof(struct thread_names));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, u32);
+	__array(values, struct counts_map);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, u32);
+	__array(values, struct stacks_map);
+} stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, u32);
+	__array(values, struct threads_map);
+} threads SEC(".maps");
+
+/* Bodies of stacks that are new in their window. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} stack_ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct counters);
+} counters SEC(".maps");
+
+const volatile struct config config;
+
+static __always_inline struct window_state *window_now(void)
+{
+	u32 zero = 0;
+	void *slot = bpf_map_lookup_elem(&current_window, &zero);
+
+	return slot ? bpf_map_lookup_elem(slot, &zero) : 0;
+}
+
+/* True where the stack's body is in the ring, or is not the body that the hash stands for. */
+static __always_inline bool stack_is_known(void *set, u64 hash, u32 check, struct counters *c,
+					   struct stack_state **unsent)
+{
+	struct stack_state fresh = { .check = check };
+	struct stack_state *known = bpf_map_lookup_elem(set, &hash);
+
+	if (!known) {
+		bpf_map_update_elem(set, &hash, &fresh, BPF_NOEXIST);
+		known = bpf_map_lookup_elem(set, &hash);
+		if (!known) {
+			c->stacks_full++;
+			*unsent = 0;
+			return false;
+		}
+	}
+	if (known->check != check) {
+		c->hash_collisions++;
+		return true;
+	}
+	*unsent = known;
+	return known->sent;
+}
+
+/*
+ * Sends a stack that is new in this window. With the ring full it stays unsent and goes with its next sample.
+ */
+static __always_inline void send_stack(void *set, struct stack_record *record, u32 check, struct counters *c)
+{
+	struct stack_state *unsent = 0;
+	u64 flags = BPF_RB_NO_WAKEUP;
+	u32 length = record->length;
+
+	if (stack_is_known(set, record->hash, check, c, &unsent))
+		return;
+	if (length > MAX_WORDS)
+		return;
+	if (bpf_ringbuf_query(&stack_ring, BPF_RB_AVAIL_DATA) > config.ring_watermark)
+		flags = BPF_RB_FORCE_WAKEUP;
+	if (bpf_ringbuf_output(&stack_ring, record, sizeof(*record) - sizeof(record->words) + length * sizeof(u64),
+			       flags)) {
+		c->ring_full++;
+		return;
+	}
+	if (unsent)
+		unsent->sent = 1;
+}
+
+static __always_inline void add_count(void *set, const struct count_key *key, u64 amount, struct counters *c)
+{
+	struct count first = { .events = 1, .amount = amount };
+	struct count *count = bpf_map_lookup_elem(set, key);
+
+	/* A thread runs on one CPU at a time, and its tid is in the key: nobody else adds to this element. */
+	if (count) {
+		count->events++;
+		count->amount += amount;
+	} else if (bpf_map_update_elem(set, key, &first, BPF_NOEXIST)) {
+		c->counts_full++;
+		return;
+	}
+	c->counted++;
+}

@@ -1,0 +1,399 @@
+//! The loaded programs: started, swapped window by window, and followed over CPUs that come and go.
+
+use crate::skeleton::{ThermographSkel, ThermographSkelBuilder, types};
+use crate::stacks::Stacks;
+use crate::ticks::Ticks;
+use crate::window::{Counted, Windows};
+use crate::{Error, cpus, pod, support};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, OpenObject, RingBuffer, RingBufferBuilder};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Bytes of an average stack on its way: 60 words and a header.
+const STACK_BYTES: u64 = 512;
+/// The smallest and the largest ring for them.
+const RING_BYTES: (u64, u64) = (256 << 10, 32 << 20);
+
+/// What to sample, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Samples a second on each CPU.
+    pub frequency: u32,
+    /// Length of a window: maps and ring are made for twice as many samples as fit into one.
+    pub window: Duration,
+    /// Sample the idle task too.
+    pub idle: bool,
+    /// Whom to sample.
+    pub filter: Filter,
+    /// Which of a task's cgroups is read.
+    pub cgroups: CgroupSource,
+    /// Keys the hash of stacks; any number nobody else knows.
+    pub seed: u64,
+}
+
+/// Whom to sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// All that runs.
+    Everything,
+    /// The threads of one process.
+    Process(u32),
+    /// A process, from its next exec on, and all its descendants.
+    Descendants(u32),
+}
+
+/// Which of a task's cgroups is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CgroupSource {
+    /// By which hierarchy.
+    pub controller: CgroupController,
+    /// The hierarchy's number, the first field of /proc/PID/cgroup; 0 for the unified one.
+    pub hierarchy: u32,
+}
+
+/// A hierarchy of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupController {
+    /// The v2 hierarchy.
+    Unified,
+    /// The v1 hierarchy of the controller `memory`.
+    Memory,
+    /// Of `cpu`.
+    Cpu,
+    /// Of `pids`.
+    Pids,
+    /// There are no cgroups.
+    None,
+}
+
+/// A cgroup that came or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupEvent {
+    /// Made.
+    Created {
+        /// Inode number of its directory.
+        id: u64,
+        /// Its path within the hierarchy.
+        path: Vec<u8>,
+    },
+    /// Removed.
+    Removed {
+        /// Inode number its directory had.
+        id: u64,
+    },
+}
+
+/// What the programs counted since they were loaded, summed over CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Program runs.
+    pub ticks: u64,
+    /// Of them, on the idle task.
+    pub idle: u64,
+    /// Of them, on a task the filter leaves out.
+    pub filtered: u64,
+    /// Samples that were counted.
+    pub counted: u64,
+    /// Samples lost: the map of counts was full.
+    pub counts_full: u64,
+    /// Samples whose stack could not be marked as sent: the map of stacks was full. Nothing is lost by it.
+    pub stacks_full: u64,
+    /// Tries to send a stack that found the ring full. The stack goes with its next sample, if there is one.
+    pub ring_full: u64,
+    /// Threads without names: their map was full.
+    pub threads_full: u64,
+    /// Samples counted under another stack that has the same hash.
+    pub hash_collisions: u64,
+    /// Samples whose user stack had more frames than fit.
+    pub too_deep: u64,
+    /// Ticks that no program run answered.
+    pub ticks_lost: u64,
+    /// Records of stacks that could not be read.
+    pub malformed: u64,
+}
+
+/// The running programs. Dropped, they are gone.
+pub struct Profiler<'obj> {
+    skeleton: ThermographSkel<'obj>,
+    windows: Windows,
+    ticks: Ticks,
+    stack_ring: RingBuffer<'static>,
+    stacks: Rc<RefCell<Stacks>>,
+    cgroup_ring: RingBuffer<'static>,
+    cgroup_events: Rc<RefCell<Vec<CgroupEvent>>>,
+    cgroup_events_lost: u64,
+    counts_full: u64,
+    _links: Vec<Link>,
+}
+
+impl<'obj> Profiler<'obj> {
+    /// Loads the programs into `storage` and attaches them. Sampling begins at [`Profiler::follow_cpus`].
+    pub fn load(
+        storage: &'obj mut MaybeUninit<OpenObject>,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        support::check()?;
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Info, log)));
+        let mut open = ThermographSkelBuilder::default()
+            .open(storage)
+            .map_err(load_error)?;
+        let samples = samples_per_window(options)?;
+        let ring_bytes = ring_bytes(samples);
+        open.maps
+            .stack_ring
+            .set_max_entries(ring_bytes as u32)
+            .map_err(load_error)?;
+        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            rodata.config = config(options, ring_bytes);
+        }
+        if let (Some(bss), Filter::Process(tgid) | Filter::Descendants(tgid)) =
+            (open.maps.bss_data.as_deref_mut(), options.filter)
+        {
+            bss.target_tgid = tgid;
+        }
+        let skeleton = open.load().map_err(load_error)?;
+        let windows = Windows::new(
+            &skeleton.maps,
+            samples.saturating_mul(2).next_power_of_two(),
+        )?;
+
+        let mut links = Vec::new();
+        let programs = &skeleton.progs;
+        for program in [
+            &programs.on_fork,
+            &programs.on_exec,
+            &programs.on_cgroup_mkdir,
+            &programs.on_cgroup_rmdir,
+        ] {
+            links.push(program.attach().map_err(load_error)?);
+        }
+        let stacks = Rc::new(RefCell::new(Stacks::default()));
+        let cgroup_events = Rc::new(RefCell::new(Vec::new()));
+        Ok(Self {
+            stack_ring: stack_ring(&skeleton, &stacks)?,
+            cgroup_ring: cgroup_ring(&skeleton, &cgroup_events)?,
+            stacks,
+            cgroup_events,
+            cgroup_events_lost: 0,
+            counts_full: 0,
+            windows,
+            ticks: Ticks::new(period(options)),
+            _links: links,
+            skeleton,
+        })
+    }
+
+    /// Samples on the CPUs that are online now; returns those that are new since the last call.
+    pub fn follow_cpus(&mut self) -> Result<BTreeSet<u32>, Error> {
+        let runs = self.counters_by_cpu()?;
+        self.ticks.follow(&self.skeleton.progs.on_cpu, &runs)
+    }
+
+    /// Ends the window that is being counted, begins the next one, and returns what was counted.
+    pub fn swap(&mut self) -> Result<Counted, Error> {
+        let number = self.windows.number();
+        self.windows.swap(&self.skeleton.maps)?;
+        self.read_stacks()?;
+        let (samples, threads) = self.windows.drain()?;
+        let stacks = self.stacks.borrow_mut().finish(number);
+        let counts_full = self.counters()?.counts_full;
+        if counts_full > self.counts_full {
+            self.windows.grow();
+            tracing::warn!(
+                "{} samples found the map of counts full: the next one holds {}",
+                counts_full - self.counts_full,
+                self.windows.capacity()
+            );
+            self.counts_full = counts_full;
+        }
+        Ok(Counted {
+            samples,
+            stacks,
+            threads,
+        })
+    }
+
+    /// Empties the ring of stacks: whenever [`Profiler::stacks_fd`] is readable.
+    pub fn read_stacks(&self) -> Result<(), Error> {
+        self.stack_ring
+            .consume()
+            .map_err(Error::map("read the ring of stacks"))
+    }
+
+    /// Cgroups that came and went since the last call, and whether some of them are missing.
+    pub fn read_cgroup_events(&mut self) -> Result<(Vec<CgroupEvent>, bool), Error> {
+        self.cgroup_ring
+            .consume()
+            .map_err(Error::map("read the ring of cgroups"))?;
+        let lost = self
+            .skeleton
+            .maps
+            .bss_data
+            .as_deref()
+            .map_or(0, |bss| bss.cgroup_events_lost);
+        let missing = lost > self.cgroup_events_lost;
+        self.cgroup_events_lost = lost;
+        Ok((
+            std::mem::take(&mut self.cgroup_events.borrow_mut()),
+            missing,
+        ))
+    }
+
+    /// What was counted and lost since the programs were loaded.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        let mut sum = Counters {
+            ticks_lost: self.ticks.lost(),
+            ..Counters::default()
+        };
+        sum.malformed = self.stacks.borrow().malformed();
+        for cpu in self.counters_by_cpu()? {
+            sum.ticks += cpu.ticks;
+            sum.idle += cpu.idle;
+            sum.filtered += cpu.filtered;
+            sum.counted += cpu.counted;
+            sum.counts_full += cpu.counts_full;
+            sum.stacks_full += cpu.stacks_full;
+            sum.ring_full += cpu.ring_full;
+            sum.threads_full += cpu.threads_full;
+            sum.hash_collisions += cpu.hash_collisions;
+            sum.too_deep += cpu.too_deep;
+        }
+        Ok(sum)
+    }
+
+    /// Ticks lost so far on each CPU that is sampled.
+    pub fn ticks_lost_by_cpu(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.ticks.lost_by_cpu()
+    }
+
+    /// Elements that fit into each map of a window.
+    pub fn capacity(&self) -> u32 {
+        self.windows.capacity()
+    }
+
+    /// Readable when the ring of stacks is filling up.
+    pub fn stacks_fd(&self) -> BorrowedFd<'_> {
+        self.skeleton.maps.stack_ring.as_fd()
+    }
+
+    /// Readable when a cgroup came or went.
+    pub fn cgroups_fd(&self) -> BorrowedFd<'_> {
+        self.skeleton.maps.cgroup_ring.as_fd()
+    }
+
+    fn counters_by_cpu(&self) -> Result<Vec<types::counters>, Error> {
+        let cpus = self
+            .skeleton
+            .maps
+            .counters
+            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .map_err(Error::map("read the counters"))?;
+        Ok(cpus
+            .iter()
+            .flatten()
+            .filter_map(|cpu| pod::read(cpu))
+            .collect())
+    }
+}
+
+fn period(options: &Options) -> u64 {
+    1_000_000_000 / u64::from(options.frequency.max(1))
+}
+
+/// Samples of a window in which every CPU is busy.
+fn samples_per_window(options: &Options) -> Result<u32, Error> {
+    let cpus = cpus::online()?.len() as u64;
+    let samples = u64::from(options.frequency) * options.window.as_millis() as u64 * cpus / 1000;
+    Ok(samples.clamp(1024, 1 << 20) as u32)
+}
+
+fn ring_bytes(samples: u32) -> u64 {
+    (u64::from(samples) * STACK_BYTES)
+        .next_power_of_two()
+        .clamp(RING_BYTES.0, RING_BYTES.1)
+}
+
+fn config(options: &Options, ring_bytes: u64) -> types::config {
+    types::config {
+        seed: options.seed,
+        period: period(options),
+        ring_watermark: ring_bytes / 2,
+        filter: match options.filter {
+            Filter::Everything => types::filter::FILTER_NONE,
+            Filter::Process(_) => types::filter::FILTER_PROCESS,
+            Filter::Descendants(_) => types::filter::FILTER_DESCENDANTS,
+        },
+        cgroup_source: match options.cgroups.controller {
+            CgroupController::Unified => types::cgroup_source::CGROUP_UNIFIED,
+            CgroupController::Memory => types::cgroup_source::CGROUP_V1_MEMORY,
+            CgroupController::Cpu => types::cgroup_source::CGROUP_V1_CPU,
+            CgroupController::Pids => types::cgroup_source::CGROUP_V1_PIDS,
+            CgroupController::None => types::cgroup_source::CGROUP_NONE,
+        },
+        cgroup_hierarchy: options.cgroups.hierarchy,
+        idle: options.idle.into(),
+    }
+}
+
+fn stack_ring(
+    skeleton: &ThermographSkel<'_>,
+    stacks: &Rc<RefCell<Stacks>>,
+) -> Result<RingBuffer<'static>, Error> {
+    let stacks = Rc::clone(stacks);
+    ring(&skeleton.maps.stack_ring, move |bytes| {
+        stacks.borrow_mut().take_record(bytes)
+    })
+    .map_err(Error::map("open the ring of stacks"))
+}
+
+fn cgroup_ring(
+    skeleton: &ThermographSkel<'_>,
+    events: &Rc<RefCell<Vec<CgroupEvent>>>,
+) -> Result<RingBuffer<'static>, Error> {
+    let events = Rc::clone(events);
+    let take = move |bytes: &[u8]| {
+        if let Some(event) = pod::read::<types::cgroup_event>(bytes) {
+            events.borrow_mut().push(match event.created {
+                0 => CgroupEvent::Removed { id: event.id },
+                _ => CgroupEvent::Created {
+                    id: event.id,
+                    path: pod::text(&event.path),
+                },
+            });
+        }
+    };
+    ring(&skeleton.maps.cgroup_ring, take).map_err(Error::map("open the ring of cgroups"))
+}
+
+fn ring(
+    map: &dyn MapCore,
+    mut take: impl FnMut(&[u8]) + 'static,
+) -> libbpf_rs::Result<RingBuffer<'static>> {
+    let mut builder = RingBufferBuilder::new();
+    builder.add(map, move |bytes| {
+        take(bytes);
+        0
+    })?;
+    builder.build()
+}
+
+fn load_error(source: libbpf_rs::Error) -> Error {
+    Error::Load {
+        release: support::release(),
+        source,
+    }
+}
+
+/// libbpf's own words, which it would print to stderr otherwise.
+fn log(level: libbpf_rs::PrintLevel, message: String) {
+    let message = message.trim_end();
+    match level {
+        libbpf_rs::PrintLevel::Debug => tracing::trace!("{message}"),
+        libbpf_rs::PrintLevel::Info | libbpf_rs::PrintLevel::Warn => tracing::debug!("{message}"),
+    }
+}
