@@ -1,0 +1,61 @@
+//! From a cgroup's path to the container or service that owns what runs in it.
+
+use super::container::{self, Container};
+use super::unit::{self, Service};
+
+#[cfg(test)]
+mod tests;
+
+/// What a cgroup's path says about the owner of the processes in it.
+///
+/// Two questions have no obvious answer:
+///
+/// - *Containers in containers* (docker-in-docker, kind, containers in a pod or in LXC): the innermost counts. The outer one
+///   would throw all workloads of a kind node or a CI runner into one profile, and what has been merged can't be told apart
+///   again. The price: who may make cgroups in his container can borrow another container's id for his own processes.
+/// - *Services in services* (systemd-nspawn, any unit with `Delegate=`): the outermost counts, save for user managers
+///   (`user@.service`). That one was named by the system's manager; what is below it, by the service itself.
+///
+/// A service inside a container (systemd in Docker, a kind node's kubelet, LXC) is told beside the container; the one
+/// *around* it is not, because that is the engine (`containerd.service` holds all its containers where cgroup drivers are
+/// mixed), save for podman's split layout, where the service is the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct CgroupOwner {
+    /// Innermost container.
+    pub(crate) container: Option<Container>,
+    /// Uid of the innermost Kubernetes pod.
+    pub(crate) pod_uid: Option<String>,
+    /// Outermost service in the container, or on the host.
+    pub(crate) service: Option<Service>,
+}
+
+impl CgroupOwner {
+    /// Owner by the cgroup `path`, relative to the root of its hierarchy (`/system.slice/nginx.service`, as in
+    /// /proc/PID/cgroup). None where no container or service is in it: sessions, slices, scopes and the root.
+    pub(crate) fn of_path(path: &[u8]) -> Option<Self> {
+        let mut owner = Self::default();
+        let mut manager = None;
+        let mut parent: &[u8] = b"";
+        for component in path.split(|c| *c == b'/').filter(|c| !c.is_empty()) {
+            owner.pod_uid = container::pod_uid(component).or(owner.pod_uid);
+            if let Some(container) = Container::of(parent, component) {
+                owner.container = Some(container);
+                if !container::is_split_from_service(component) {
+                    owner.service = None;
+                }
+                manager = None;
+            } else if let (None, Some(unit)) = (&owner.service, unit::service_unit(component)) {
+                if unit::is_user_manager(&unit) {
+                    manager = Some(unit);
+                } else {
+                    owner.service = Some(Service {
+                        manager: manager.take(),
+                        name: unit,
+                    });
+                }
+            }
+            parent = component;
+        }
+        (owner.container.is_some() || owner.service.is_some()).then_some(owner)
+    }
+}

@@ -1,0 +1,133 @@
+//! Names of systemd services as they stand in cgroup paths.
+
+use super::label::label_text;
+
+/// A systemd service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Service {
+    /// Unit of the user manager that runs it (`user@1000.service`), none for the system's own services.
+    pub(crate) manager: Option<String>,
+    /// Unit name with its `.service`, unescaped.
+    pub(crate) name: String,
+}
+
+impl Service {
+    /// Label `unit`. A service of a user carries its manager's name (`user@1000.service/sshd.service`), because a user
+    /// may call a service what he likes and must not be taken for the system's service of that name.
+    pub(crate) fn label(&self) -> String {
+        match &self.manager {
+            Some(manager) => format!("{manager}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// Unit name without `.service`.
+    pub(crate) fn short_name(&self) -> &str {
+        self.name.strip_suffix(".service").unwrap_or(&self.name)
+    }
+}
+
+/// Unit name of a component `*.service`.
+pub(super) fn service_unit(component: &[u8]) -> Option<String> {
+    // systemd puts an underscore before unit names that would collide with the kernel's own file names (cpu.service).
+    let unit = component.strip_prefix(b"_").unwrap_or(component);
+    let stem = unit.strip_suffix(b".service")?;
+    let stem = label_text(&unescape(stem));
+    (!stem.is_empty()).then(|| format!("{stem}.service"))
+}
+
+/// Whether a unit is a user's manager: his session and his services below it, not a service of its own.
+pub(super) fn is_user_manager(unit: &str) -> bool {
+    unit.starts_with("user@")
+}
+
+/// Undoes systemd's escaping: `\xNN` is the byte NN.
+pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&byte, tail)) = rest.split_first() {
+        match tail {
+            [b'x', high, low, after @ ..] if byte == b'\\' => {
+                if let (Some(high), Some(low)) = (hex_digit(*high), hex_digit(*low)) {
+                    out.push(high << 4 | low);
+                    rest = after;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        out.push(byte);
+        rest = tail;
+    }
+    out
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pairs made with `systemd-escape`, and broken escapes, which stay as they are.
+    #[test]
+    fn unescapes_as_systemd_does() {
+        for (escaped, plain) in [
+            (&br"dbus\x2dbroker"[..], &b"dbus-broker"[..]),
+            (
+                br"systemd-fsck@dev-disk-by\x2duuid-1A2B",
+                b"systemd-fsck@dev-disk-by-uuid-1A2B",
+            ),
+            (br"a\x5cx", br"a\x"),
+            (br"caf\xc3\xa9", "café".as_bytes()),
+            (br"\x", br"\x"),
+            (br"\x2", br"\x2"),
+            (br"\xzz", br"\xzz"),
+            (br"\\x2d", br"\-"),
+            (b"", b""),
+        ] {
+            assert_eq!(
+                unescape(escaped),
+                plain,
+                "{}",
+                String::from_utf8_lossy(escaped)
+            );
+        }
+    }
+
+    /// What is a service's cgroup and what only looks like one.
+    #[test]
+    fn tells_service_units() {
+        assert_eq!(
+            service_unit(b"nginx.service").as_deref(),
+            Some("nginx.service")
+        );
+        assert_eq!(
+            service_unit(b"_cpu.service").as_deref(),
+            Some("cpu.service")
+        );
+        assert_eq!(
+            service_unit(b"__odd.service").as_deref(),
+            Some("_odd.service")
+        );
+        for other in [
+            &b".service"[..],
+            b"_.service",
+            b"nginx.service.d",
+            b"service",
+            b"init.scope",
+            b"a.slice",
+            b"",
+        ] {
+            assert_eq!(
+                service_unit(other),
+                None,
+                "{}",
+                String::from_utf8_lossy(other)
+            );
+        }
+    }
+}
