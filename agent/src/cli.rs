@@ -1,0 +1,233 @@
+//! The command line: what can be asked of `thermograph`, and how its help teaches it.
+
+mod check;
+mod value;
+
+pub(crate) use check::{Output, Target, is_page_token};
+
+use clap::{
+    ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser, value_parser,
+};
+use reqwest::Url;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+use tracing::level_filters::LevelFilter;
+
+const ABOUT: &str = "\
+Shows where a Linux host spends its CPU time: samples the stacks of every process, names them, and groups them by
+container, systemd service or executable.";
+
+const EXAMPLES: &str = "\
+Examples:
+  thermograph agent                                        watch this host on http://127.0.0.1:4041
+  thermograph agent --pyroscope-url http://pyroscope:4040  and push what is seen
+  thermograph record -p 1234 -d 10s                        profile one process into a file
+  thermograph record -- make -j4                           profile a command and all it starts
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `record -- CMD` exits as CMD does.";
+
+const AGENT_HELP: &str = "\
+Every option that takes a value can also come from the environment (--push-interval as THERMOGRAPH_PUSH_INTERVAL) and
+from the file given by --config (push_interval = \"15s\"). A flag counts more than the environment, the environment more
+than the file; an empty variable counts as not set, and a name that does not exist is an error.
+
+Writes nothing but a page-token into --data-dir, and that only when it listens beyond loopback without --page-token.
+
+Examples:
+  thermograph agent
+  thermograph agent -F 19 --pyroscope-url https://profiles.example.com --pyroscope-tenant-id team-a
+  THERMOGRAPH_PYROSCOPE_BEARER_TOKEN=... thermograph agent --config /etc/thermograph.toml
+  curl 'http://127.0.0.1:4041/api/profile?seconds=10&pid=1234' -o x.pb.gz
+
+Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage or configuration.";
+
+const RECORD_HELP: &str = "\
+Writes one file when the recording ends, by its time, by Ctrl-C or because the command or process ended: gzip'd pprof
+(for `go tool pprof`, speedscope, Grafana), or folded stacks (`comm;root;...;leaf count`, for flamegraph.pl). Takes nothing
+from the environment or from a configuration file.
+
+Examples:
+  thermograph record -d 10s                                the whole host
+  thermograph record -p 1234 -F 499                        one process, more often
+  thermograph record -o build.pb.gz -- make -j4            a command and all it starts, until it ends
+  thermograph record -p 1234 --format folded -o - | flamegraph.pl > x.svg
+
+Exit codes: 0 done, 1 failed, 2 wrong usage; with -- CMD that of CMD, 128 + N if signal N ended it.";
+
+/// The command line as given, completed by environment, configuration file and defaults.
+#[derive(Debug, Parser)]
+#[command(name = "thermograph", version, about = ABOUT, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// How much is logged.
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch the host: serve the page, and push to Pyroscope if told where
+    Agent(Box<AgentArgs>),
+    /// Profile the host, a process or a command into a file
+    Record(RecordArgs),
+}
+
+/// Log level, counted from `info`.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Verbosity {
+    /// Log more to stderr; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Log only warnings and errors to stderr; twice for errors only
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    quiet: u8,
+}
+
+impl Verbosity {
+    /// Least important level that is logged.
+    pub(crate) fn level(self) -> LevelFilter {
+        match (self.verbose, self.quiet) {
+            (0, 0) => LevelFilter::INFO,
+            (0, 1) => LevelFilter::WARN,
+            (0, _) => LevelFilter::ERROR,
+            (1, _) => LevelFilter::DEBUG,
+            (_, _) => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// `thermograph agent`. Field, flag, variable and key of a setting have one name.
+#[derive(Args, Debug)]
+#[command(after_help = AGENT_HELP)]
+pub(crate) struct AgentArgs {
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Address and port of the page; beyond loopback the page asks for a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4041", value_parser = value::listen_address)]
+    pub(crate) listen: SocketAddr,
+
+    /// Token that opens the page beyond loopback, at least 16 letters, digits or -._~ [default: made and kept in the data
+    /// directory]
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) page_token: Option<Secret>,
+
+    /// Samples per second and CPU; 99 and not 100, so as not to beat in step with timers
+    #[arg(short = 'F', long, value_name = "HZ", default_value = "99", value_parser = value::frequency())]
+    pub(crate) frequency: u32,
+
+    /// Count the idle task too: time in which a CPU had nothing to do
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value = "false",
+          default_missing_value = "true", hide_default_value = true, action = ArgAction::Set,
+          value_parser = BoolishValueParser::new())]
+    pub(crate) idle: bool,
+
+    /// Name of this host, the label `node` [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+
+    /// Directory of what outlives the agent: the page's token
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/thermograph")]
+    pub(crate) data_dir: PathBuf,
+
+    /// Pyroscope server to push to [default: none, nothing leaves the host]
+    #[arg(long, value_name = "URL", value_parser = value::server_url)]
+    pub(crate) pyroscope_url: Option<Url>,
+
+    /// Time between pushes, a multiple of 5s; 15s is the smallest step Grafana draws
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = value::push_interval)]
+    pub(crate) push_interval: Duration,
+
+    /// User for HTTP basic authentication
+    #[arg(long, value_name = "USER")]
+    pub(crate) pyroscope_basic_auth_user: Option<String>,
+
+    /// Password of that user; every user of this host sees flags, so better from the environment or the file
+    #[arg(long, value_name = "PASSWORD")]
+    pub(crate) pyroscope_basic_auth_password: Option<Secret>,
+
+    /// Token for HTTP bearer authentication; better from the environment or the file
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) pyroscope_bearer_token: Option<Secret>,
+
+    /// Tenant of a server for several, the header X-Scope-OrgID
+    #[arg(long, value_name = "TENANT", value_parser = value::tenant_id)]
+    pub(crate) pyroscope_tenant_id: Option<String>,
+}
+
+/// `thermograph record`.
+#[derive(Args, Debug)]
+#[command(after_help = RECORD_HELP, override_usage = "thermograph record [OPTIONS] [-p PID | -- CMD [ARGS]...]")]
+pub(crate) struct RecordArgs {
+    /// Process to profile, all its threads
+    #[arg(short, long, conflicts_with = "cmd", value_parser = value_parser!(u32).range(1..=4_194_304))]
+    pub(crate) pid: Option<u32>,
+
+    /// Length of the recording [default: 30s, or until CMD ends]
+    #[arg(short, long, value_name = "TIME", value_parser = value::recording_length)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Samples per second and CPU
+    #[arg(short = 'F', long, value_name = "HZ", default_value = "99", value_parser = value::frequency())]
+    pub(crate) frequency: u32,
+
+    /// File to write, - for stdout [default: thermograph-PID.pb.gz, -CMD.pb.gz or -host.pb.gz, or .folded]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Format::Pprof)]
+    pub(crate) format: Format,
+
+    /// Command to start and profile, with its arguments
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) cmd: Vec<OsString>,
+}
+
+/// Format of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// gzip'd pprof
+    Pprof,
+    /// One line a stack: comm;root;...;leaf count
+    Folded,
+}
+
+/// Text that appears in no log, error or help.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// The text itself, to be handed to whom it is for.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}

@@ -1,0 +1,167 @@
+//! Parsers of single values; their errors end clap's sentence "invalid value '...' for '--...': ...".
+
+use clap::builder::RangedU64ValueParser;
+use reqwest::Url;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Counting window of the kernel programs; what is pushed together is a number of them.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// Longest time whose profiles wait in memory for the next push.
+const LONGEST_PUSH_INTERVAL: Duration = Duration::from_secs(600);
+
+const LONGEST_RECORDING: Duration = Duration::from_secs(24 * 3600);
+
+/// Samples per second and CPU.
+pub(super) fn frequency() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=10_000)
+}
+
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(
+        |_| "write an IP address and a port, such as 127.0.0.1:4041, 0.0.0.0:4041 or [::1]:4041",
+    )
+}
+
+/// A server's base URL; a path is kept, for servers behind a proxy.
+pub(super) fn server_url(text: &str) -> Result<Url, &'static str> {
+    const SHAPE: &str = "write a URL such as http://pyroscope:4040";
+    let url = Url::parse(text).map_err(|_| SHAPE)?;
+    if !matches!(url.scheme(), "http" | "https")
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        return Err(SHAPE);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "give user and password by --pyroscope-basic-auth-user and --pyroscope-basic-auth-password",
+        );
+    }
+    Ok(url)
+}
+
+/// Tenant by the rules of the server (and of Mimir, Loki and Tempo, which share them).
+pub(super) fn tenant_id(text: &str) -> Result<String, &'static str> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "!-_.*'()".contains(c);
+    if text.is_empty() || text.len() > 150 || matches!(text, "." | "..") || !text.chars().all(legal)
+    {
+        return Err("a tenant is 1 to 150 letters, digits or !-_.*'()");
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn push_interval(text: &str) -> Result<Duration, &'static str> {
+    let interval = time(text)?;
+    let whole = interval.as_nanos().is_multiple_of(WINDOW.as_nanos());
+    if !whole || interval < WINDOW || interval > LONGEST_PUSH_INTERVAL {
+        return Err("write a multiple of 5s, from 5s to 10m");
+    }
+    Ok(interval)
+}
+
+pub(super) fn recording_length(text: &str) -> Result<Duration, &'static str> {
+    let length = time(text)?;
+    if length.is_zero() || length > LONGEST_RECORDING {
+        return Err("write a time from 1ms to 24h");
+    }
+    Ok(length)
+}
+
+/// `15s`, `500ms`, `1m`, `2h`, or `15`, which is seconds.
+fn time(text: &str) -> Result<Duration, &'static str> {
+    const SHAPE: &str = "write a time such as 15s, 500ms, 1m or 2h";
+    let (number, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
+    let millis: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(SHAPE),
+    };
+    let number: u64 = number.parse().map_err(|_| SHAPE)?;
+    number
+        .checked_mul(millis)
+        .map(Duration::from_millis)
+        .ok_or(SHAPE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every unit, none, and what is no time; huge numbers do not overflow.
+    #[test]
+    fn times() {
+        for (text, millis) in [
+            ("15s", 15_000),
+            ("15", 15_000),
+            ("500ms", 500),
+            ("1m", 60_000),
+            ("2h", 7_200_000),
+            ("0", 0),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "1.5s",
+            "-1s",
+            "1 s",
+            "1d",
+            "1m30s",
+            "18446744073709551615h",
+            "99999999999999999999",
+            "٣s",
+        ] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    /// An interval is made of whole windows.
+    #[test]
+    fn push_intervals() {
+        assert_eq!(push_interval("1m"), Ok(Duration::from_secs(60)));
+        for text in ["0", "7s", "5001ms", "11m", "1h"] {
+            assert!(push_interval(text).is_err(), "{text}");
+        }
+    }
+
+    /// What a server can be reached by, and what people paste instead.
+    #[test]
+    fn server_urls() {
+        for text in [
+            "http://localhost:4040",
+            "https://example.com/pyroscope/",
+            "http://[::1]:4040",
+        ] {
+            assert!(server_url(text).is_ok(), "{text}");
+        }
+        for text in [
+            "localhost:4040",
+            "pyroscope",
+            "ftp://a",
+            "http://",
+            "http://a/?x=1",
+            "http://u:p@a",
+            "http://a#b",
+            "",
+        ] {
+            assert!(server_url(text).is_err(), "{text}");
+        }
+    }
+
+    /// The server answers 401 to each of the bad ones.
+    #[test]
+    fn tenants() {
+        assert!(tenant_id("team-a_1.x").is_ok() && tenant_id(&"a".repeat(150)).is_ok());
+        for text in ["", ".", "..", "a|b", "a/b", "a b", "ä", &"a".repeat(151)] {
+            assert!(tenant_id(text).is_err(), "{text}");
+        }
+    }
+}
