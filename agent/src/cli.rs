@@ -17,46 +17,47 @@ use std::str::FromStr;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
-const ABOUT: &str = "\
-Shows where a Linux host spends its CPU time: samples the stacks of every process, names them, and groups them by
-container, systemd service or executable.";
+const ABOUT: &str = "Shows where a Linux host spends its CPU time: samples the stacks of every process, names them, \
+and groups them by container, systemd service or executable.";
 
 const EXAMPLES: &str = "\
 Examples:
-  thermograph agent                                        watch this host on http://127.0.0.1:4041
-  thermograph agent --pyroscope-url http://pyroscope:4040  and push what is seen
-  thermograph record -p 1234 -d 10s                        profile one process into a file
-  thermograph record -- make -j4                           profile a command and all it starts
+  thermograph agent                  watch this host on http://127.0.0.1:4041
+  thermograph record -p 1234         profile one process into a file
+  thermograph record -- make -j4     profile a command and all it starts
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `record -- CMD` exits as CMD does.";
 
 const AGENT_HELP: &str = "\
-Every option that takes a value can also come from the environment (--push-interval as THERMOGRAPH_PUSH_INTERVAL) and
-from the file given by --config (push_interval = \"15s\"). A flag counts more than the environment, the environment more
-than the file; an empty variable counts as not set, and a name that does not exist is an error.
+Every setting can also come from the environment (--push-interval as THERMOGRAPH_PUSH_INTERVAL) and from the file given by \
+--config (push_interval = \"15s\"). A flag counts more than the environment, the environment more than the file; an empty \
+variable counts as not set, and a name that does not exist is an error.
 
-Writes nothing but a page-token into --data-dir, and that only when it listens beyond loopback without --page-token.
+Writes nothing but a page token, and that only when it listens beyond loopback without --page-token.
 
 Examples:
   thermograph agent
-  thermograph agent -F 19 --pyroscope-url https://profiles.example.com --pyroscope-tenant-id team-a
+  thermograph agent -F 19 --pyroscope-url https://profiles.example.com
   THERMOGRAPH_PYROSCOPE_BEARER_TOKEN=... thermograph agent --config /etc/thermograph.toml
   curl 'http://127.0.0.1:4041/api/profile?seconds=10&pid=1234' -o x.pb.gz
 
 Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage or configuration.";
 
 const RECORD_HELP: &str = "\
-Writes one file when the recording ends, by its time, by Ctrl-C or because the command or process ended: gzip'd pprof
-(for `go tool pprof`, speedscope, Grafana), or folded stacks (`comm;root;...;leaf count`, for flamegraph.pl). Takes nothing
-from the environment or from a configuration file.
+Writes one file when the time is over, on Ctrl-C, or when the process or command ends: gzip'd pprof (for `go tool pprof`, \
+speedscope, Grafana) or folded stacks (a line `comm;root;...;leaf count` each, for flamegraph.pl). Environment and \
+configuration file are the agent's, they do not count here.
 
 Examples:
-  thermograph record -d 10s                                the whole host
-  thermograph record -p 1234 -F 499                        one process, more often
-  thermograph record -o build.pb.gz -- make -j4            a command and all it starts, until it ends
+  thermograph record -d 10s                      the whole host
+  thermograph record -p 1234 -F 499              one process, more often
+  thermograph record -o build.pb.gz -- make -j4  a command and all it starts
   thermograph record -p 1234 --format folded -o - | flamegraph.pl > x.svg
 
 Exit codes: 0 done, 1 failed, 2 wrong usage; with -- CMD that of CMD, 128 + N if signal N ended it.";
+
+/// Place in the help behind what is a command's own.
+const LAST: usize = 900;
 
 /// The command line as given, completed by environment, configuration file and defaults.
 #[derive(Debug, Parser)]
@@ -83,10 +84,10 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Verbosity {
     /// Log more to stderr; twice for everything
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, display_order = LAST, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// Log only warnings and errors to stderr; twice for errors only
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = LAST, action = ArgAction::Count)]
     quiet: u8,
 }
 
@@ -126,7 +127,7 @@ pub(crate) struct AgentArgs {
 
     /// Count the idle task too: time in which a CPU had nothing to do
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value = "false",
-          default_missing_value = "true", hide_default_value = true, action = ArgAction::Set,
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set,
           value_parser = BoolishValueParser::new())]
     pub(crate) idle: bool,
 
@@ -192,12 +193,10 @@ pub(crate) struct RecordArgs {
     pub(crate) cmd: Vec<OsString>,
 }
 
-/// Format of a recording.
+/// Format of a recording: gzip'd pprof, or one line `comm;root;...;leaf count` a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// gzip'd pprof
     Pprof,
-    /// One line a stack: comm;root;...;leaf count
     Folded,
 }
 

@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const AGENT: &str = "agent";
 const PREFIX: &str = "THERMOGRAPH_";
@@ -34,9 +34,7 @@ pub(crate) fn load(
     };
     let values = Settings::of(&mut command)
         .gather(
-            flags
-                .get_one::<std::path::PathBuf>(CONFIG)
-                .map(|path| path.as_path()),
+            flags.get_one::<PathBuf>(CONFIG).map(PathBuf::as_path),
             environment,
         )
         .map_err(sentence)?;
@@ -117,14 +115,14 @@ impl Settings {
             .map(Path::as_os_str)
             .or(from_environment.get(CONFIG).map(OsString::as_os_str));
         let mut values = match path {
-            Some(path) => self.from_file(Path::new(path))?,
+            Some(path) => self.file_values(Path::new(path))?,
             None => HashMap::new(),
         };
         values.extend(from_environment);
         Ok(values)
     }
 
-    fn from_file(&self, path: &Path) -> Result<HashMap<String, OsString>, String> {
+    fn file_values(&self, path: &Path) -> Result<HashMap<String, OsString>, String> {
         let mut values = HashMap::new();
         for entry in file::read(path)? {
             let place = format!("{}:{}", path.display(), entry.line);
