@@ -1,0 +1,272 @@
+//! The headers of an ELF file, read piece by piece with bounds, because the file is not ours and may lie.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use object::LittleEndian;
+use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
+use object::pod::{Pod, slice_from_bytes};
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
+
+// Chromium has 14 program headers and 40 sections; a kernel image with a section per function is not what a process runs.
+const MOST_PROGRAM_HEADERS: u64 = 1024;
+const MOST_SECTIONS: u64 = 16 * 1024;
+const LARGEST_SECTION_NAMES: u64 = 1 << 20;
+const LARGEST_NOTES: u64 = 64 << 10;
+/// GNU ld writes 16 (md5, uuid), 20 (sha1) or as many bytes as it is told.
+const LONGEST_BUILD_ID: usize = 64;
+
+type Header = FileHeader64<LittleEndian>;
+type Segment = ProgramHeader64<LittleEndian>;
+type Section = SectionHeader64<LittleEndian>;
+
+/// Why a header could not be read; [`crate::ModuleError`] says it with the file's name.
+#[derive(Debug)]
+pub(crate) enum HeaderError {
+    NotElf,
+    Bits32,
+    BigEndian,
+    /// What is missing or contradicts itself.
+    Malformed(&'static str),
+    Io(io::Error),
+}
+
+/// An executable PT_LOAD.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CodeSegment {
+    pub(crate) file_offset: u64,
+    pub(crate) file_size: u64,
+    pub(crate) address: u64,
+    pub(crate) memory_size: u64,
+}
+
+/// What the headers say.
+#[derive(Debug)]
+pub(crate) struct ElfHeader {
+    pub(crate) segments: Vec<CodeSegment>,
+    pub(crate) build_id: Option<Vec<u8>>,
+    pub(crate) debug: DebugSections,
+}
+
+/// The debug information in the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DebugSections {
+    /// Size of all `.debug_*` sections in bytes.
+    pub(crate) bytes: u64,
+    /// Whether there is a `.debug_info`.
+    pub(crate) present: bool,
+    /// Whether the file names another file to be read with it.
+    pub(crate) names_other_files: bool,
+    /// Whether a debug section is compressed.
+    pub(crate) compressed: bool,
+}
+
+impl ElfHeader {
+    pub(crate) fn read(file: &File) -> Result<Self, HeaderError> {
+        let header = read_file_header(file)?;
+        let segments = read_program_headers(file, &header)?;
+        let sections = read_sections(file, &header);
+        Ok(Self {
+            segments: code_segments(&segments)?,
+            build_id: find_build_id(file, &segments, &sections),
+            debug: debug_sections(&sections),
+        })
+    }
+}
+
+fn read_file_header(file: &File) -> Result<Header, HeaderError> {
+    let mut ident = [0; 16];
+    file.read_exact_at(&mut ident, 0)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => HeaderError::NotElf,
+            _ => HeaderError::Io(error),
+        })?;
+    match ident {
+        [0x7f, b'E', b'L', b'F', 1, ..] => Err(HeaderError::Bits32),
+        [0x7f, b'E', b'L', b'F', 2, 2, ..] => Err(HeaderError::BigEndian),
+        [0x7f, b'E', b'L', b'F', 2, 1, ..] => {
+            let bytes = read(file, 0, size_of::<Header>() as u64, "the file header")?;
+            Header::parse(&bytes[..])
+                .copied()
+                .map_err(|_| HeaderError::Malformed("the file header"))
+        }
+        _ => Err(HeaderError::NotElf),
+    }
+}
+
+fn read_program_headers(file: &File, header: &Header) -> Result<Vec<Segment>, HeaderError> {
+    const WHAT: &str = "the table of program headers";
+    let count = u64::from(header.e_phnum(LittleEndian));
+    if count > MOST_PROGRAM_HEADERS
+        || (count > 0 && usize::from(header.e_phentsize(LittleEndian)) != size_of::<Segment>())
+    {
+        return Err(HeaderError::Malformed(WHAT));
+    }
+    let bytes = read(
+        file,
+        header.e_phoff(LittleEndian),
+        count * size_of::<Segment>() as u64,
+        WHAT,
+    )?;
+    entries(&bytes, WHAT)
+}
+
+fn code_segments(segments: &[Segment]) -> Result<Vec<CodeSegment>, HeaderError> {
+    let code = segments.iter().filter(|segment| {
+        segment.p_type(LittleEndian) == elf::PT_LOAD
+            && segment.p_flags(LittleEndian).contains(elf::PF_X)
+    });
+    code.map(|segment| {
+        let segment = CodeSegment {
+            file_offset: segment.p_offset(LittleEndian),
+            file_size: segment.p_filesz(LittleEndian),
+            address: segment.p_vaddr(LittleEndian),
+            memory_size: segment.p_memsz(LittleEndian),
+        };
+        let sane = segment.file_size <= segment.memory_size
+            && segment.file_offset.checked_add(segment.file_size).is_some()
+            && segment.address.checked_add(segment.memory_size).is_some();
+        if sane {
+            Ok(segment)
+        } else {
+            Err(HeaderError::Malformed("an executable segment's extent"))
+        }
+    })
+    .collect()
+}
+
+/// The sections with their names, or none: a file runs without them, so their absence or damage is no error.
+fn read_sections(file: &File, header: &Header) -> Vec<(Vec<u8>, Section)> {
+    const WHAT: &str = "the table of sections";
+    let count = u64::from(header.e_shnum(LittleEndian));
+    if count == 0 || count > MOST_SECTIONS {
+        return Vec::new();
+    }
+    let Ok(bytes) = read(
+        file,
+        header.e_shoff(LittleEndian),
+        count * size_of::<Section>() as u64,
+        WHAT,
+    ) else {
+        return Vec::new();
+    };
+    let Ok(sections) = entries::<Section>(&bytes, WHAT) else {
+        return Vec::new();
+    };
+    let strings = header
+        .e_shstrndx(LittleEndian)
+        .index()
+        .and_then(|index| sections.get(usize::from(index)))
+        .filter(|strings| strings.sh_size(LittleEndian) <= LARGEST_SECTION_NAMES)
+        .and_then(|strings| {
+            read(
+                file,
+                strings.sh_offset(LittleEndian),
+                strings.sh_size(LittleEndian),
+                WHAT,
+            )
+            .ok()
+        })
+        .unwrap_or_default();
+    let name = |section: &Section| {
+        let rest = strings
+            .get(section.sh_name(LittleEndian) as usize..)
+            .unwrap_or_default();
+        // Only names of this length are looked for.
+        rest.iter()
+            .take(32)
+            .take_while(|&&byte| byte != 0)
+            .copied()
+            .collect()
+    };
+    sections
+        .iter()
+        .map(|section| (name(section), *section))
+        .collect()
+}
+
+fn debug_sections(sections: &[(Vec<u8>, Section)]) -> DebugSections {
+    let mut debug = DebugSections::default();
+    for (name, section) in sections {
+        if section.sh_type(LittleEndian) == elf::SHT_NOBITS {
+            continue;
+        }
+        debug.names_other_files |= matches!(
+            &name[..],
+            b".gnu_debuglink" | b".gnu_debugaltlink" | b".debug_sup"
+        );
+        if name.starts_with(b".debug_") {
+            debug.bytes = debug.bytes.saturating_add(section.sh_size(LittleEndian));
+            debug.present |= name == b".debug_info";
+            debug.compressed |= section.sh_flags(LittleEndian).contains(elf::SHF_COMPRESSED);
+        }
+    }
+    debug
+}
+
+/// The build id, from the loaded notes or, in a file that has not even those, from its sections.
+fn find_build_id(
+    file: &File,
+    segments: &[Segment],
+    sections: &[(Vec<u8>, Section)],
+) -> Option<Vec<u8>> {
+    let loaded = segments
+        .iter()
+        .filter(|segment| segment.p_type(LittleEndian) == elf::PT_NOTE)
+        .map(|segment| {
+            (
+                segment.p_offset(LittleEndian),
+                segment.p_filesz(LittleEndian),
+                segment.p_align(LittleEndian),
+            )
+        });
+    let linked = sections
+        .iter()
+        .filter(|(_, section)| section.sh_type(LittleEndian) == elf::SHT_NOTE)
+        .map(|(_, section)| {
+            (
+                section.sh_offset(LittleEndian),
+                section.sh_size(LittleEndian),
+                section.sh_addralign(LittleEndian),
+            )
+        });
+    loaded
+        .chain(linked)
+        .filter(|&(_, size, _)| size <= LARGEST_NOTES)
+        .find_map(|(offset, size, align)| {
+            let bytes = read(file, offset, size, "the notes").ok()?;
+            let mut notes = NoteIterator::<Header>::new(LittleEndian, align, &bytes).ok()?;
+            while let Ok(Some(note)) = notes.next() {
+                if note.name() == b"GNU" && note.n_type(LittleEndian) == elf::NT_GNU_BUILD_ID {
+                    let id = note.desc();
+                    return (!id.is_empty() && id.len() <= LONGEST_BUILD_ID).then(|| id.to_vec());
+                }
+            }
+            None
+        })
+}
+
+/// `size` bytes, which the caller has bounded.
+fn read(file: &File, offset: u64, size: u64, what: &'static str) -> Result<Vec<u8>, HeaderError> {
+    let size = usize::try_from(size).map_err(|_| HeaderError::Malformed(what))?;
+    // pread takes a signed offset.
+    if offset > i64::MAX as u64 {
+        return Err(HeaderError::Malformed(what));
+    }
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, offset)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => {
+                HeaderError::Malformed(what)
+            }
+            _ => HeaderError::Io(error),
+        })?;
+    Ok(bytes)
+}
+
+fn entries<T: Pod + Copy>(bytes: &[u8], what: &'static str) -> Result<Vec<T>, HeaderError> {
+    let (entries, _) = slice_from_bytes::<T>(bytes, bytes.len() / size_of::<T>())
+        .map_err(|()| HeaderError::Malformed(what))?;
+    Ok(entries.to_vec())
+}

@@ -1,0 +1,197 @@
+//! One opened ELF file: what is asked about, and the facts that need no symbol.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::elf_header::{CodeSegment, DebugSections, ElfHeader, HeaderError};
+use crate::frame::Mapping;
+
+/// Why a file cannot be a [`Module`].
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// A directory, device, pipe or socket.
+    #[error("{name} is not a regular file, so it has no symbols")]
+    NotRegular {
+        /// The file's name as given.
+        name: Arc<str>,
+    },
+    /// The first bytes are not those of an ELF file.
+    #[error("{name} is not an ELF file, so its code cannot be named")]
+    NotElf {
+        /// The file's name as given.
+        name: Arc<str>,
+    },
+    /// An ELF file of the 32-bit class.
+    #[error("{name} is a 32-bit program, and only 64-bit ones can be symbolized")]
+    Bits32 {
+        /// The file's name as given.
+        name: Arc<str>,
+    },
+    /// An ELF file for machines of the other byte order.
+    #[error("{name} is a big-endian program, and only little-endian ones can be symbolized")]
+    BigEndian {
+        /// The file's name as given.
+        name: Arc<str>,
+    },
+    /// A truncated or self-contradicting file.
+    #[error("{name} is damaged: {what} is missing or makes no sense")]
+    Malformed {
+        /// The file's name as given.
+        name: Arc<str>,
+        /// The part of the file.
+        what: &'static str,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {name}: {source}")]
+    Io {
+        /// The file's name as given.
+        name: Arc<str>,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// One opened ELF file.
+///
+/// It keeps its file open: a file that was deleted or whose process has exited can still be symbolized. Whether two files are the same is
+/// for the caller to decide; two modules share no cached answer.
+#[derive(Debug)]
+pub struct Module {
+    file: File,
+    length: u64,
+    number: u64,
+    name: Arc<str>,
+    build_id: Option<Arc<str>>,
+    segments: Vec<(CodeSegment, Arc<Mapping>)>,
+    debug: DebugSections,
+}
+
+impl Module {
+    /// Reads the headers of `file` with positioned reads of bounded size. `name` is what is shown: the path, or its last part.
+    pub fn open(file: File, name: impl Into<Arc<str>>) -> Result<Self, ModuleError> {
+        let name = name.into();
+        let metadata = file.metadata().map_err(|source| ModuleError::Io {
+            name: name.clone(),
+            source,
+        })?;
+        if !metadata.is_file() {
+            return Err(ModuleError::NotRegular { name });
+        }
+        let header = ElfHeader::read(&file).map_err(|error| describe(error, &name))?;
+        let build_id: Option<Arc<str>> = header.build_id.map(|id| {
+            id.iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+                .into()
+        });
+        let mapping = |segment: &CodeSegment| {
+            Arc::new(Mapping {
+                name: name.clone(),
+                build_id: build_id.clone(),
+                start: segment.address,
+                limit: segment.address.saturating_add(segment.memory_size),
+                file_offset: segment.file_offset,
+            })
+        };
+        Ok(Self {
+            length: metadata.len(),
+            number: next_number(),
+            segments: header
+                .segments
+                .iter()
+                .map(|segment| (*segment, mapping(segment)))
+                .collect(),
+            debug: header.debug,
+            file,
+            name,
+            build_id,
+        })
+    }
+
+    /// The name given at opening.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The GNU build id in lower-case hexadecimal.
+    pub fn build_id(&self) -> Option<&Arc<str>> {
+        self.build_id.as_ref()
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The executable segments, in the order of the file's headers.
+    pub fn segments(&self) -> impl Iterator<Item = &Arc<Mapping>> {
+        self.segments.iter().map(|(_, mapping)| mapping)
+    }
+
+    /// The executable segment that holds the byte at `file_offset`.
+    pub fn segment_of(&self, file_offset: u64) -> Option<&Arc<Mapping>> {
+        self.locate(file_offset).map(|(_, mapping)| mapping)
+    }
+
+    /// The ELF address of the byte at `file_offset`, if it is in an executable segment.
+    pub fn elf_address(&self, file_offset: u64) -> Option<u64> {
+        self.locate(file_offset).map(|(address, _)| address)
+    }
+
+    fn locate(&self, file_offset: u64) -> Option<(u64, &Arc<Mapping>)> {
+        self.segments.iter().find_map(|(segment, mapping)| {
+            let distance = file_offset.checked_sub(segment.file_offset)?;
+            (distance < segment.file_size)
+                .then(|| (segment.address.saturating_add(distance), mapping))
+        })
+    }
+
+    /// A number that no other module of this process has, ever.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    pub(crate) fn debug(&self) -> DebugSections {
+        self.debug
+    }
+
+    /// Whether the file has become shorter since its headers were read.
+    pub(crate) fn was_truncated(&self) -> bool {
+        self.file
+            .metadata()
+            .map_or(true, |metadata| metadata.len() < self.length)
+    }
+
+    /// The last part of the name, which frames without a symbol are called by.
+    pub(crate) fn short_name(&self) -> &str {
+        self.name
+            .rsplit('/')
+            .next()
+            .filter(|part| !part.is_empty())
+            .unwrap_or(&self.name)
+    }
+}
+
+/// The next of the numbers that cached answers are kept under.
+pub(crate) fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn describe(error: HeaderError, name: &Arc<str>) -> ModuleError {
+    let name = name.clone();
+    match error {
+        HeaderError::NotElf => ModuleError::NotElf { name },
+        HeaderError::Bits32 => ModuleError::Bits32 { name },
+        HeaderError::BigEndian => ModuleError::BigEndian { name },
+        HeaderError::Malformed(what) => ModuleError::Malformed { name, what },
+        HeaderError::Io(source) => ModuleError::Io { name, source },
+    }
+}
