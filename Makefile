@@ -1,0 +1,41 @@
+# Everything is built as the caller, in one profile, so that the tests and the lints reuse what the agent was built
+# from; only what must be root runs as root. With CARGO_TARGET_DIR set, that takes the place of target/.
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+THERMOGRAPH = $(TARGET_DIR)/release/thermograph
+
+# Cargo hands each test program, and the benchmark, to this command.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+AS_ROOT = CARGO_TARGET_$(HOST)_RUNNER="$$PWD/deploy/as-root.sh"
+
+# Arguments for the program that is run, as in: make run ARGS='--pyroscope-url http://localhost:4040'
+ARGS =
+
+.PHONY: help build run test bench lint
+
+help:
+	@echo "make build   compile the agent: $(THERMOGRAPH)"
+	@echo "make run     compile it and start 'thermograph agent' as root; ARGS=... are its arguments"
+	@echo "make test    compile and run every test, as root"
+	@echo "make bench   compile and run the benchmarks beside perf and bpftrace, as root; ARGS=... are its arguments"
+	@echo "make lint    check formatting and clippy"
+
+build:
+	@deploy/setup.sh build
+	cargo build --release --locked -p agent
+
+run: build
+	deploy/as-root.sh "$(THERMOGRAPH)" agent $(ARGS)
+
+test: build
+	@deploy/setup.sh test
+	$(AS_ROOT) THERMOGRAPH="$$(realpath "$(THERMOGRAPH)")" cargo test --release --locked --workspace
+
+bench: build
+	@deploy/setup.sh bench
+	$(AS_ROOT) cargo run --release --locked -p bench -- --thermograph "$(THERMOGRAPH)" $(ARGS)
+
+lint:
+	@deploy/setup.sh test
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
