@@ -6,6 +6,13 @@
 # `build` is what the agent is built with; `test` and `bench` add what the tests and the benchmarks run.
 set -eu
 
+case ${CARGO_TARGET_DIR-$PWD} in
+*[[:space:]]*)
+	echo "setup: libbpf's makefiles take no space in a path: set CARGO_TARGET_DIR to a directory without one" >&2
+	exit 1
+	;;
+esac
+
 missing=
 
 # need PACKAGE COMMAND...: Debian's PACKAGE is missing when COMMAND fails. Asking for the thing itself and not for the
