@@ -4,9 +4,9 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 THERMOGRAPH = $(TARGET_DIR)/release/thermograph
 
-# Cargo hands each test program, and the benchmark, to this command.
+# Cargo hands each test program, and the benchmark, to this command; it would split an absolute path at a space.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
-AS_ROOT = CARGO_TARGET_$(HOST)_RUNNER="$$PWD/deploy/as-root.sh"
+AS_ROOT = CARGO_TARGET_$(HOST)_RUNNER=deploy/as-root.sh
 
 # Arguments for the program that is run, as in: make run ARGS='--pyroscope-url http://localhost:4040'
 ARGS =
