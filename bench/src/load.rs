@@ -12,9 +12,18 @@ pub(crate) fn name() -> &'static str {
     Program::Deep.name()
 }
 
-/// Runs the load for `length`; gives the rounds of work that it got done in a second of its own CPU time. By CPU time,
-/// because what else runs on the machine takes from the time on the wall and is nobody's cost here.
-pub(crate) fn speed(length: Duration) -> anyhow::Result<f64> {
+/// What the load did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Rounds of work in a second of its own CPU time: what else runs on the machine takes from the time on the wall, and
+    /// is nobody's cost here.
+    pub(crate) speed: f64,
+    /// CPU time it got, seconds.
+    pub(crate) cpu_seconds: f64,
+}
+
+/// Runs the load for `length`.
+pub(crate) fn run(length: Duration) -> anyhow::Result<Work> {
     let start =
         |depth: u32| Program::Deep.start([length.as_secs_f64().to_string(), depth.to_string()]);
     let running = DEPTHS.map(start);
@@ -28,5 +37,9 @@ pub(crate) fn speed(length: Duration) -> anyhow::Result<f64> {
         rounds += report.count;
         nanos += report.total_cpu_ns;
     }
-    Ok(rounds as f64 / (nanos as f64 / 1e9))
+    let cpu_seconds = nanos as f64 / 1e9;
+    Ok(Work {
+        speed: rounds as f64 / cpu_seconds,
+        cpu_seconds,
+    })
 }

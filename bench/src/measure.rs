@@ -14,7 +14,9 @@ pub(crate) struct Cost {
     pub(crate) cores: f64,
     /// Largest resident set, bytes.
     pub(crate) peak_rss: u64,
-    /// Samples it has of the load.
+    /// CPU time of the load in that time, seconds: what there was to sample.
+    pub(crate) load_cpu_seconds: f64,
+    /// Samples it has: of the load, or of all processes where it cannot be asked for less.
     pub(crate) samples: u64,
     /// Runs of its BPF programs that take samples.
     pub(crate) runs: Runs,
@@ -38,13 +40,13 @@ pub(crate) fn all(contestants: &[Contestant], length: Duration) -> anyhow::Resul
     let _measuring = bpf_stats::measure()?;
     let mut rows = Vec::new();
     eprintln!("the load alone ...");
-    let mut alone_before = load::speed(length)?;
+    let mut alone_before = load::run(length)?.speed;
     for contestant in contestants {
         let label = contestant.label();
         eprintln!("{label} ...");
         let measured = one(contestant, length)?;
         eprintln!("the load alone ...");
-        let alone_after = load::speed(length)?;
+        let alone_after = load::run(length)?.speed;
         let alone = (alone_before + alone_after) / 2.0;
         let cost = measured.map(|(cost, speed)| Cost {
             load_speed: speed / alone,
@@ -64,7 +66,7 @@ fn one(contestant: &Contestant, length: Duration) -> anyhow::Result<Option<(Cost
     let pid = profiler.pid();
     let samples = profiler.samples_until_now()?;
     let (runs, before, begin) = (bpf_stats::sampling_runs(pid), usage(pid), Instant::now());
-    let speed = load::speed(length)?;
+    let work = load::run(length)?;
     let (elapsed, after) = (begin.elapsed(), usage(pid));
     let runs = bpf_stats::sampling_runs(pid).since(runs);
     let counted = profiler
@@ -76,9 +78,10 @@ fn one(contestant: &Contestant, length: Duration) -> anyhow::Result<Option<(Cost
     let cost = Cost {
         cores: cpu.saturating_sub(before.cpu).as_secs_f64() / elapsed.as_secs_f64(),
         peak_rss,
+        load_cpu_seconds: work.cpu_seconds,
         samples: counted.or(written).unwrap_or(0),
         runs,
         load_speed: f64::NAN,
     };
-    Ok(Some((cost, speed)))
+    Ok(Some((cost, work.speed)))
 }

@@ -8,8 +8,8 @@ pub(crate) fn markdown(machine: &str, seconds: u64, rows: &[Row]) -> String {
     let mut text = format!(
         "Measured {machine}, {seconds} s each, on three busy processes with stacks of 30, 45 and 60 frames.\n\n"
     );
-    text.push_str("| profiler | CPU, % of a core | peak RSS, MB | samples | in the kernel, us a sample | load's speed, % of alone |\n");
-    text.push_str("|---|--:|--:|--:|--:|--:|\n");
+    text.push_str("| profiler | CPU, % of a core | peak RSS, MB | samples | samples per CPU second | in the kernel, us a sample | load's speed, % of alone |\n");
+    text.push_str("|---|--:|--:|--:|--:|--:|--:|\n");
     for row in rows {
         // Writing to a String does not fail.
         let _ = writeln!(
@@ -21,7 +21,7 @@ pub(crate) fn markdown(machine: &str, seconds: u64, rows: &[Row]) -> String {
     }
     text.push_str(
         "\nCPU and memory are those of the profiler's processes while the load ran; perf and bpftrace name nothing in that \
-         time. Time in the kernel is from the kernel's own BPF statistics, which were on in every measurement; perf takes its \
+         time. CPU seconds are the load's; samples are too, but for the agent's, which are all it took. Time in the kernel is from the kernel's own BPF statistics, which were on in every measurement; perf takes its \
          samples without BPF. The load's speed is its work by its own CPU time, in which samples are taken, so it holds the \
          cost of sampling, and noise.\n",
     );
@@ -29,7 +29,7 @@ pub(crate) fn markdown(machine: &str, seconds: u64, rows: &[Row]) -> String {
 }
 
 fn absent() -> String {
-    "not installed | | | |".to_owned()
+    "not installed | | | | |".to_owned()
 }
 
 fn cells(cost: &Cost) -> String {
@@ -39,8 +39,9 @@ fn cells(cost: &Cost) -> String {
     };
     let (cpu, rss) = (cost.cores * 100.0, cost.peak_rss as f64 / 1e6);
     format!(
-        "{cpu:.2} | {rss:.1} | {} | {kernel} | {:.1}",
+        "{cpu:.2} | {rss:.1} | {} | {:.1} | {kernel} | {:.1}",
         cost.samples,
+        cost.samples as f64 / cost.load_cpu_seconds,
         cost.load_speed * 100.0
     )
 }
@@ -57,6 +58,7 @@ mod tests {
             cores: 0.0123,
             peak_rss: 31_400_000,
             samples: 11_880,
+            load_cpu_seconds: 120.0,
             runs: Runs {
                 count,
                 nanos: count * 2_500,
@@ -75,10 +77,10 @@ mod tests {
         let text = markdown("today, here", 60, &rows);
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert!(
-            lines.iter().all(|line| line.matches('|').count() == 7),
+            lines.iter().all(|line| line.matches('|').count() == 8),
             "{text}"
         );
-        assert_eq!(lines[2], "| a | 1.23 | 31.4 | 11880 | 2.50 | 99.8 |");
-        assert_eq!(lines[3], "| b | 1.23 | 31.4 | 11880 | - | 99.8 |");
+        assert_eq!(lines[2], "| a | 1.23 | 31.4 | 11880 | 99.0 | 2.50 | 99.8 |");
+        assert_eq!(lines[3], "| b | 1.23 | 31.4 | 11880 | 99.0 | - | 99.8 |");
     }
 }
