@@ -102,7 +102,7 @@ mod tests {
         }
     }
 
-    /// A million different words stay within the budget, the ones still asked for stay cached, and the others' names are freed.
+    /// A hundred thousand different words stay within the budget, the ones still asked for stay cached, and the others' names are freed.
     #[test]
     fn stays_within_its_budget() {
         let budget = 200_000;

@@ -13,28 +13,25 @@ const LONGEST: usize = 16 * 1024;
 
 /// The readable form of a mangled name, if it is one and its readable form is not beyond measure.
 pub(crate) fn demangle(raw: &str) -> Option<String> {
-    if raw.len() > LONGEST {
+    if raw.len() > LONGEST || !is_mangled(raw) {
         return None;
     }
+    let mut name = Bounded::default();
     // Rust's older scheme is C++'s with a hash at the end: it has to be asked first.
-    if (raw.starts_with("_R") || raw.starts_with("_ZN"))
-        && let Ok(symbol) = rustc_demangle::try_demangle(raw)
-    {
-        let mut name = Bounded::default();
-        return write!(name, "{symbol:#}").is_ok().then_some(name.0);
-    }
-    if ["_Z", "__Z", "_GLOBAL_"]
+    let written = match rustc_demangle::try_demangle(raw) {
+        Ok(symbol) => write!(name, "{symbol:#}"),
+        Err(_) => Symbol::new(raw)
+            .ok()?
+            .structured_demangle(&mut name, &DemangleOptions::new()),
+    };
+    written.is_ok().then_some(name.0)
+}
+
+/// Whether a name begins like one that C++ or Rust has mangled.
+pub(crate) fn is_mangled(raw: &str) -> bool {
+    ["_Z", "_R", "__Z", "_GLOBAL_"]
         .iter()
         .any(|prefix| raw.starts_with(prefix))
-    {
-        let symbol = Symbol::new(raw).ok()?;
-        let mut name = Bounded::default();
-        return symbol
-            .structured_demangle(&mut name, &DemangleOptions::new())
-            .is_ok()
-            .then_some(name.0);
-    }
-    None
 }
 
 /// `raw`, cut at a character's end and marked as cut if it is beyond measure.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer};
 
+use crate::demangle::is_mangled;
 use crate::frame::Frame;
 use crate::module::Module;
 use crate::names::Names;
@@ -73,60 +74,47 @@ impl ElfNames {
         addresses: &[u64],
         names: &mut Names,
     ) -> Result<Vec<Frames>, FileError> {
-        if !self.debug {
-            let found =
-                ask(&self.symbolizer, &self.path, false, addresses).map_err(FileError::Symbols)?;
-            return Ok(found.iter().map(|found| frames(found, names)).collect());
-        }
-        match ask(&self.symbolizer, &self.path, true, addresses) {
-            Err(message) => {
+        let debug = match self
+            .debug
+            .then(|| ask(&self.symbolizer, &self.path, true, addresses))
+        {
+            None => None,
+            Some(Ok(found)) => Some(found),
+            Some(Err(message)) => {
                 self.symbolizer = symbolizer(false);
                 self.debug = false;
                 self.error = Some(FileError::DebugInfo(message));
-                self.find(addresses, names)
+                None
             }
-            Ok(found) => {
-                let mut answers: Vec<Frames> =
-                    found.iter().map(|found| frames(found, names)).collect();
-                let damaged: Vec<usize> = (found.iter().enumerate())
-                    .filter(|(_, found)| matches!(found, Symbolized::Unknown(Reason::IgnoredError)))
-                    .map(|(index, _)| index)
-                    .collect();
-                drop(found);
-                self.repair(&damaged, addresses, &mut answers, names)?;
-                Ok(answers)
-            }
+        };
+        let symbols =
+            ask(&self.symbolizer, &self.path, false, addresses).map_err(FileError::Symbols)?;
+        let Some(debug) = debug else {
+            return Ok(symbols
+                .iter()
+                .map(|found| frames(symbol(found)?, None, names))
+                .collect());
+        };
+        let answers = debug
+            .iter()
+            .zip(&symbols)
+            .map(|(debug, found)| match symbol(debug) {
+                Some(debug) => frames(debug, symbol(found), names),
+                None => frames(symbol(found)?, None, names),
+            });
+        let answers = answers.collect();
+        if debug
+            .iter()
+            .any(|debug| matches!(debug, Symbolized::Unknown(Reason::IgnoredError)))
+        {
+            self.error = Some(FileError::DebugInfo("a part of it is damaged".to_owned()));
         }
+        Ok(answers)
     }
 
     /// What was found wrong with the file, once.
     pub(crate) fn take_error(&mut self) -> Option<FileError> {
         self.error.take()
-    }
-
-    /// Names from ELF symbols the addresses whose debug information is damaged.
-    fn repair(
-        &mut self,
-        damaged: &[usize],
-        addresses: &[u64],
-        answers: &mut [Frames],
-        names: &mut Names,
-    ) -> Result<(), FileError> {
-        if damaged.is_empty() {
-            return Ok(());
-        }
-        self.error = Some(FileError::DebugInfo("a part of it is damaged".to_owned()));
-        let again: Vec<u64> = damaged
-            .iter()
-            .filter_map(|&index| addresses.get(index).copied())
-            .collect();
-        let found = ask(&self.symbolizer, &self.path, false, &again).map_err(FileError::Symbols)?;
-        for (&index, found) in damaged.iter().zip(&found) {
-            if let Some(answer) = answers.get_mut(index) {
-                *answer = frames(found, names);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -157,24 +145,30 @@ fn ask<'names>(
     .map_err(|error| format!("{error:#}").chars().take(LONGEST_MESSAGE).collect())
 }
 
-fn frames(found: &Symbolized<'_>, names: &mut Names) -> Frames {
-    let Symbolized::Sym(symbol) = found else {
-        return None;
-    };
-    let Sym {
-        name,
-        code_info,
-        inlined,
-        ..
-    } = symbol;
+fn symbol<'found>(found: &'found Symbolized<'_>) -> Option<&'found Sym<'found>> {
+    match found {
+        Symbolized::Sym(symbol) => Some(symbol),
+        Symbolized::Unknown(_) => None,
+    }
+}
+
+/// The frames of what was found. `linker` is the ELF symbol at the same address, if `found` is from DWARF: there a C++ function that is
+/// internal to its file has no mangled name, only the last part of its own, and a function may have no name at all.
+fn frames(found: &Sym<'_>, linker: Option<&Sym<'_>>, names: &mut Names) -> Frames {
+    let better = linker.filter(|linker| {
+        found.name.is_empty()
+            || (linker.addr == found.addr && is_mangled(&linker.name) && !is_mangled(&found.name))
+    });
+    let name = &better.unwrap_or(found).name;
     if name.is_empty() {
         return None;
     }
-    let inner = inlined
+    let inner = found
+        .inlined
         .iter()
         .rev()
         .map(|function| (&*function.name, function.code_info.as_ref(), true));
-    let outer = std::iter::once((&**name, code_info.as_deref(), false));
+    let outer = std::iter::once((&**name, found.code_info.as_deref(), false));
     Some(
         inner
             .chain(outer)
