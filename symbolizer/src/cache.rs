@@ -21,16 +21,19 @@ pub(crate) struct Cache {
     names: Names,
     entry_bytes: usize,
     budget: usize,
+    /// The size at which room is made next.
+    limit: usize,
 }
 
 impl Cache {
-    /// An empty cache that holds at most `budget` bytes of answers and names.
+    /// An empty cache that holds at most `budget` bytes of answers and names, beside the names that only its users still hold.
     pub(crate) fn new(budget: usize) -> Self {
         Self {
             entries: LruCache::unbounded(),
             names: Names::default(),
             entry_bytes: 0,
             budget,
+            limit: budget,
         }
     }
 
@@ -49,7 +52,7 @@ impl Cache {
         if let Some((_, replaced)) = self.entries.push(key, answer.clone()) {
             self.entry_bytes -= cost(&replaced);
         }
-        if self.bytes() > self.budget {
+        if self.bytes() > self.limit {
             self.evict();
         }
         answer
@@ -60,18 +63,17 @@ impl Cache {
         self.entry_bytes + self.names.bytes()
     }
 
-    /// Makes room. A sweep of the names looks at all of them, so a quarter of the answers goes at a time. What is still held
-    /// outside (a profile under construction) keeps its names alive and counted, but no answer of ours.
+    /// Makes room. A sweep looks at all names, so a quarter of the answers goes at a time. Names that survive it over the budget are
+    /// held by our users (a profile under construction): throwing away more answers would not free them.
     fn evict(&mut self) {
-        while self.bytes() > self.budget && !self.entries.is_empty() {
-            for _ in 0..self.entries.len().div_ceil(4) {
-                let Some((_, answer)) = self.entries.pop_lru() else {
-                    break;
-                };
-                self.entry_bytes -= cost(&answer);
-            }
-            self.names.sweep();
+        for _ in 0..self.entries.len().div_ceil(4) {
+            let Some((_, answer)) = self.entries.pop_lru() else {
+                break;
+            };
+            self.entry_bytes -= cost(&answer);
         }
+        self.names.sweep();
+        self.limit = self.budget.max(self.bytes() + self.budget / 8);
     }
 }
 
@@ -119,5 +121,25 @@ mod tests {
         assert!(cache.get((1, 1)).is_none());
         assert!(cache.get((1, 99_999)).is_some());
         assert!(cache.get((2, 0)).is_none());
+    }
+
+    /// A user who keeps every answer makes the cache keep their names, but does not empty it.
+    #[test]
+    fn answers_held_outside_do_not_empty_it() {
+        let budget = 200_000;
+        let mut cache = Cache::new(budget);
+        let mut held = Vec::new();
+        for address in 0..20_000 {
+            let answer = answer(&mut cache, address);
+            held.push(cache.insert((1, address), answer));
+        }
+        assert!(cache.get((1, 19_990)).is_some());
+        assert!(cache.entry_bytes <= budget);
+        drop(held);
+        for address in 20_000..40_000 {
+            let answer = answer(&mut cache, address);
+            cache.insert((1, address), answer);
+        }
+        assert!(cache.bytes() <= budget);
     }
 }

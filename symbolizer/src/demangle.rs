@@ -16,7 +16,7 @@ pub(crate) fn demangle(raw: &str) -> Option<String> {
     if raw.len() > LONGEST || !is_mangled(raw) {
         return None;
     }
-    let mut name = Bounded::default();
+    let mut name = Bounded(String::with_capacity(2 * raw.len()));
     // Rust's older scheme is C++'s with a hash at the end: it has to be asked first.
     let written = match rustc_demangle::try_demangle(raw) {
         Ok(symbol) => write!(name, "{symbol:#}"),
@@ -47,7 +47,6 @@ pub(crate) fn bounded(raw: &str) -> std::borrow::Cow<'_, str> {
 }
 
 /// A string that refuses to grow beyond [`LONGEST`].
-#[derive(Default)]
 struct Bounded(String);
 
 impl Write for Bounded {

@@ -1,5 +1,8 @@
 //! Files as a profiler meets them: deleted, closed, replaced, damaged, without symbols, in memory only.
 
+// Clippy's exception for tests does not reach their helper functions.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs::File;

@@ -1,9 +1,15 @@
 //! Kernel names on the running kernel, against /proc/kallsyms read by other code.
 
+// Clippy's exception for tests does not reach their helper functions.
+#![allow(clippy::unwrap_used)]
+
 use symbolizer::{Options, Symbolizer};
 
-/// (address, type, name), of the kernel itself.
-fn kallsyms() -> Vec<(u64, String, String)> {
+/// Address, type and name.
+type Listed = (u64, String, String);
+
+/// What is listed of the kernel itself.
+fn kallsyms() -> Vec<Listed> {
     let text = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -20,7 +26,7 @@ fn kallsyms() -> Vec<(u64, String, String)> {
 }
 
 /// The list and its `_stext`, if this kernel shows them.
-fn visible(test: &str) -> Option<(Vec<(u64, String, String)>, u64)> {
+fn visible(test: &str) -> Option<(Vec<Listed>, u64)> {
     let list = kallsyms();
     let base = list
         .iter()
