@@ -13,15 +13,17 @@ use crate::names::Names;
 
 /// Longest part of a foreign message that is kept, in characters: it may quote the file.
 const LONGEST_MESSAGE: usize = 300;
+/// What is said of an error that not all addresses of a file meet.
+const PARTLY: &str = "a part of them is damaged";
 
 /// What is wrong with a file that was asked about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    /// The symbols cannot be read: no offset in the file has a name.
+    /// The symbols, or some of them, cannot be read: offsets are without a name.
     #[error("its symbols cannot be read: {0}")]
     Symbols(String),
     /// The debug information, or a part of it, cannot be read: lines and inlined functions are missing.
-    #[error("its debug information cannot be read, so it has no lines: {0}")]
+    #[error("its debug sections cannot be read, so lines are missing: {0}")]
     DebugInfo(String),
     /// The file became shorter while it was open: it is not read any more.
     #[error("it was truncated while it was in use")]
@@ -40,8 +42,9 @@ pub(crate) struct ElfNames {
     path: PathBuf,
     /// Whether to read DWARF.
     debug: bool,
-    /// What was found wrong since the last [`take_error`](Self::take_error).
+    /// What was found wrong first and, until it is taken, is to be reported.
     error: Option<FileError>,
+    reported: bool,
 }
 
 /// The frames of one address, innermost first; none if there is no symbol.
@@ -65,6 +68,7 @@ impl ElfNames {
             path,
             debug,
             error: None,
+            reported: false,
         }
     }
 
@@ -83,39 +87,47 @@ impl ElfNames {
             Some(Err(message)) => {
                 self.symbolizer = symbolizer(false);
                 self.debug = false;
-                self.error = Some(FileError::DebugInfo(message));
+                self.error.get_or_insert(FileError::DebugInfo(message));
                 None
             }
         };
         let symbols =
             ask(&self.symbolizer, &self.path, false, addresses).map_err(FileError::Symbols)?;
+        if any_damaged(&symbols) {
+            self.error
+                .get_or_insert_with(|| FileError::Symbols(PARTLY.to_owned()));
+        }
         let Some(debug) = debug else {
             return Ok(symbols
                 .iter()
                 .map(|found| frames(symbol(found)?, None, names))
                 .collect());
         };
-        let answers = debug
-            .iter()
-            .zip(&symbols)
+        if any_damaged(&debug) {
+            self.error
+                .get_or_insert_with(|| FileError::DebugInfo(PARTLY.to_owned()));
+        }
+        let both = debug.iter().zip(&symbols);
+        Ok(both
             .map(|(debug, found)| match symbol(debug) {
                 Some(debug) => frames(debug, symbol(found), names),
                 None => frames(symbol(found)?, None, names),
-            });
-        let answers = answers.collect();
-        if debug
-            .iter()
-            .any(|debug| matches!(debug, Symbolized::Unknown(Reason::IgnoredError)))
-        {
-            self.error = Some(FileError::DebugInfo("a part of it is damaged".to_owned()));
-        }
-        Ok(answers)
+            })
+            .collect())
     }
 
     /// What was found wrong with the file, once.
     pub(crate) fn take_error(&mut self) -> Option<FileError> {
-        self.error.take()
+        let first = !std::mem::replace(&mut self.reported, self.error.is_some());
+        if first { self.error.clone() } else { None }
     }
+}
+
+/// Whether blazesym met an error at one of the addresses, which is all it says then.
+fn any_damaged(found: &[Symbolized<'_>]) -> bool {
+    found
+        .iter()
+        .any(|found| matches!(found, Symbolized::Unknown(Reason::IgnoredError)))
 }
 
 fn symbolizer(debug: bool) -> Symbolizer {

@@ -15,14 +15,16 @@
 //!
 //! Requests are numbers beside an open file, answers are plain data, and the only state is in [`Symbolizer`]: it can move behind
 //! a process boundary. Today it runs in the process of its caller, and that has a price. The symbols of a file are
-//! read through a memory mapping made by blazesym, so a file that is truncated between the check of its length and the look-up
-//! kills the process with SIGBUS, and one on a mount that does not answer blocks the caller.
+//! read through a memory mapping made by blazesym. A file that is truncated between the check of its length and the look-up
+//! kills the process with SIGBUS, one that is rewritten in place can lead blazesym to another file, and one on a mount that does
+//! not answer blocks the caller.
 
 mod cache;
 mod demangle;
 mod elf_header;
 mod elf_names;
 mod frame;
+mod kallsyms;
 mod kernel;
 mod module;
 mod names;

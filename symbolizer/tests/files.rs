@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use object::elf::FileHeader64;
 use object::read::elf::ElfFile;
-use object::{LittleEndian, Object};
+use object::{LittleEndian, Object, ObjectSection};
 use support::{Workshop, file_offset, functions, open, run};
-use symbolizer::{FileError, Module, ModuleError, Options, Symbolizer};
+use symbolizer::{FileError, FileFailure, Module, ModuleError, Options, Symbolizer};
 
 /// The offset of the first byte of a function.
 fn offset_of(image: &[u8], name: &str) -> u64 {
@@ -219,6 +219,38 @@ fn debug_information_that_may_not_be_read_costs_lines_only() {
         );
         assert!(symbolizer.take_failures().is_empty());
     }
+}
+
+/// Garbage for debug information costs lines and is reported once; the names come from the symbols.
+#[test]
+fn damaged_debug_information_costs_lines_only() {
+    let workshop = Workshop::new();
+    let program = workshop.c_program("program", &["-O2", "-g"]);
+    let mut image = std::fs::read(&program).unwrap();
+    let [leaf, f] = [offset_of(&image, "leaf"), offset_of(&image, "f")];
+    for section in [".debug_info", ".debug_abbrev"] {
+        let elf = ElfFile::<FileHeader64<LittleEndian>>::parse(&*image).unwrap();
+        let (start, size) = elf.section_by_name(section).unwrap().file_range().unwrap();
+        image[start as usize..(start + size) as usize].fill(0xff);
+    }
+    std::fs::write(&program, &image).unwrap();
+    let module = open(&program);
+    let mut symbolizer = Symbolizer::new(Options::default());
+    for (offset, name) in [(leaf, "leaf"), (f, "f")] {
+        let frame = symbolizer.user(&module, &[offset])[0].frames[0].clone();
+        assert_eq!((&*frame.name, frame.line), (name, 0));
+    }
+    let failures = symbolizer.take_failures();
+    assert!(
+        matches!(
+            &failures[..],
+            [FileFailure {
+                error: FileError::DebugInfo(_),
+                ..
+            }]
+        ),
+        "{failures:?}"
+    );
 }
 
 /// A file cut short while it is open loses its names, is reported once, and costs no other file anything.
