@@ -1,12 +1,51 @@
 //! Thermograph: where a Linux host spends its time, kept as a continuous record.
+//!
+//! ```text
+//! sampling: kernel programs, processes, owners ─► a window every 5 s
+//! naming:   words get names, samples are added up by owner ─► profiles
+//!           ├─► export: Pyroscope
+//!           ├─► store ─► page
+//!           └─► captures, and the file of `record`
+//! ```
 
 mod cli;
+mod commands;
 mod config;
+mod naming;
 mod owner;
 mod page_token;
+mod process;
 mod profile;
+mod sampling;
 
-fn main() {
-    let _cli =
+use cli::{Cli, Command};
+use std::process::ExitCode;
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    let cli =
         config::load(std::env::args_os(), std::env::vars_os()).unwrap_or_else(|error| error.exit());
+    start_logging(cli.verbosity.level());
+    match run(&cli) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("thermograph: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Agent(_) => anyhow::bail!("the agent comes with its page"),
+        Command::Record(args) => commands::record(args),
+    }
+}
+
+fn start_logging(level: LevelFilter) {
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
 }

@@ -28,7 +28,7 @@ mod skeleton {
 pub use error::Error;
 pub use libbpf_rs::OpenObject;
 pub use profiler::{
-    CgroupController, CgroupEvent, CgroupSource, Counters, Filter, Options, Profiler,
+    CgroupController, CgroupEvent, CgroupSource, Counters, Filter, Options, Profiler, period,
 };
 pub use sideband::Sideband;
 pub use window::{Counted, Sample, Thread, ThreadNames};

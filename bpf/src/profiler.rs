@@ -36,6 +36,11 @@ pub struct Options {
     pub seed: u64,
 }
 
+/// Nanoseconds of CPU time that one sample stands for, at so many samples a second.
+pub fn period(frequency: u32) -> u64 {
+    1_000_000_000 / u64::from(frequency.max(1))
+}
+
 /// Whom to sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -43,8 +48,8 @@ pub enum Filter {
     Everything,
     /// The threads of one process.
     Process(u32),
-    /// A process, from its next exec on, and all its descendants.
-    Descendants(u32),
+    /// The programs that children of a process exec from now on, and all their descendants.
+    DescendantsOf(u32),
 }
 
 /// Which of a task's cgroups is read.
@@ -117,6 +122,35 @@ pub struct Counters {
     pub malformed: u64,
 }
 
+impl Counters {
+    /// What was added since an earlier reading.
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.zip(earlier, u64::saturating_sub)
+    }
+
+    /// The sum of two stretches of time.
+    pub fn plus(&self, other: &Self) -> Self {
+        self.zip(other, u64::saturating_add)
+    }
+
+    fn zip(&self, other: &Self, f: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            ticks: f(self.ticks, other.ticks),
+            idle: f(self.idle, other.idle),
+            filtered: f(self.filtered, other.filtered),
+            counted: f(self.counted, other.counted),
+            counts_full: f(self.counts_full, other.counts_full),
+            stacks_full: f(self.stacks_full, other.stacks_full),
+            ring_full: f(self.ring_full, other.ring_full),
+            threads_full: f(self.threads_full, other.threads_full),
+            hash_collisions: f(self.hash_collisions, other.hash_collisions),
+            too_deep: f(self.too_deep, other.too_deep),
+            ticks_lost: f(self.ticks_lost, other.ticks_lost),
+            malformed: f(self.malformed, other.malformed),
+        }
+    }
+}
+
 /// The running programs. Dropped, they are gone.
 pub struct Profiler<'obj> {
     skeleton: ThermographSkel<'obj>,
@@ -151,11 +185,6 @@ impl<'obj> Profiler<'obj> {
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.config = config(options, ring_bytes);
         }
-        if let (Some(bss), Filter::Process(tgid) | Filter::Descendants(tgid)) =
-            (open.maps.bss_data.as_deref_mut(), options.filter)
-        {
-            bss.target_tgid = tgid;
-        }
         let skeleton = open.load().map_err(load_error)?;
         let windows = Windows::new(
             &skeleton.maps,
@@ -182,7 +211,7 @@ impl<'obj> Profiler<'obj> {
             cgroup_events_lost: 0,
             counts_full: 0,
             windows,
-            ticks: Ticks::new(period(options)),
+            ticks: Ticks::new(period(options.frequency)),
             _links: links,
             skeleton,
         })
@@ -301,10 +330,6 @@ impl<'obj> Profiler<'obj> {
     }
 }
 
-fn period(options: &Options) -> u64 {
-    1_000_000_000 / u64::from(options.frequency.max(1))
-}
-
 /// Samples of a window in which every CPU is busy.
 fn samples_per_window(options: &Options) -> Result<u32, Error> {
     let cpus = cpus::online()?.len() as u64;
@@ -321,12 +346,16 @@ fn ring_bytes(samples: u32) -> u64 {
 fn config(options: &Options, ring_bytes: u64) -> types::config {
     types::config {
         seed: options.seed,
-        period: period(options),
+        period: period(options.frequency),
         ring_watermark: ring_bytes / 2,
         filter: match options.filter {
             Filter::Everything => types::filter::FILTER_NONE,
             Filter::Process(_) => types::filter::FILTER_PROCESS,
-            Filter::Descendants(_) => types::filter::FILTER_DESCENDANTS,
+            Filter::DescendantsOf(_) => types::filter::FILTER_DESCENDANTS,
+        },
+        target_tgid: match options.filter {
+            Filter::Everything => 0,
+            Filter::Process(tgid) | Filter::DescendantsOf(tgid) => tgid,
         },
         cgroup_source: match options.cgroups.controller {
             CgroupController::Unified => types::cgroup_source::CGROUP_UNIFIED,
@@ -337,6 +366,7 @@ fn config(options: &Options, ring_bytes: u64) -> types::config {
         },
         cgroup_hierarchy: options.cgroups.hierarchy,
         idle: options.idle.into(),
+        ..Default::default()
     }
 }
 

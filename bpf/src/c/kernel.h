@@ -112,6 +112,7 @@ struct task_struct {
 	unsigned in_execve : 1;
 	int pid;
 	int tgid;
+	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	struct css_set *cgroups;

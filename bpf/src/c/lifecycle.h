@@ -25,14 +25,11 @@ struct {
 	__type(value, struct process_state);
 } processes SEC(".maps");
 
-/* Of FILTER_PROCESS and FILTER_DESCENDANTS; set by the agent when it knows it. */
-u32 target_tgid;
-
 static __always_inline bool passes_filter(u32 tgid, const struct process_state *process)
 {
 	switch (config.filter) {
 	case FILTER_PROCESS:
-		return tgid == target_tgid;
+		return tgid == config.target_tgid;
 	case FILTER_DESCENDANTS:
 		return process && process->followed;
 	default:
@@ -67,7 +64,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	if (!process)
 		return 0;
 	process->generation = bpf_ktime_get_ns();
-	if (config.filter == FILTER_DESCENDANTS && task->tgid == target_tgid)
+	if (config.filter == FILTER_DESCENDANTS && task->real_parent->tgid == config.target_tgid)
 		process->followed = 1;
 	return 0;
 }

@@ -49,7 +49,7 @@ enum filter {
 	FILTER_NONE = 0,
 	/* The threads of one process. */
 	FILTER_PROCESS = 1,
-	/* One process from its next exec on, and all its descendants. */
+	/* The programs that children of one process exec, and all their descendants. */
 	FILTER_DESCENDANTS = 2,
 };
 
@@ -148,6 +148,8 @@ struct config {
 	/* Bytes in the stack ring beyond which the agent is woken. */
 	u64 ring_watermark;
 	enum filter filter;
+	/* The process of the filter. */
+	u32 target_tgid;
 	enum cgroup_source cgroup_source;
 	/* cgroup_root::hierarchy_id of that source. */
 	u32 cgroup_hierarchy;

@@ -1,0 +1,8 @@
+//! What `thermograph` can be asked to do.
+
+mod destination;
+mod outcome;
+mod record;
+mod workload;
+
+pub(crate) use record::record;

@@ -1,0 +1,164 @@
+//! The thread that names windows, adds them up, and hands profiles to the page, the server and whoever asked for a capture.
+
+use super::desk::{CaptureDesk, Captured};
+use super::encode::{owner_profiles, thread_profile};
+use super::names::{Namer, Names, NamingTrouble};
+use super::tally::{OwnerTally, ThreadTally};
+use crate::profile::OwnerProfile;
+use crate::sampling::{CaptureId, Sample, Window};
+use bpf::Counters;
+use std::collections::HashMap;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Profiles by owner that are ready.
+pub(crate) enum Delivery {
+    /// Those of a window whose interval goes on.
+    Window(Vec<Arc<OwnerProfile>>),
+    /// Those of an interval that is over: they take the place of those of its windows.
+    Interval(Vec<Arc<OwnerProfile>>),
+}
+
+/// Takes what is ready, without making the assembler wait.
+pub(crate) type Deliver = Box<dyn FnMut(Delivery) + Send>;
+
+/// Names and adds up windows until there are no more.
+pub(crate) struct Assembler {
+    namer: Namer,
+    period: u64,
+    interval: OwnerTally,
+    captures: HashMap<CaptureId, CaptureTally>,
+    desk: Arc<CaptureDesk>,
+    deliver: Option<Deliver>,
+    trouble: Arc<Mutex<NamingTrouble>>,
+}
+
+#[derive(Default)]
+struct CaptureTally {
+    threads: ThreadTally,
+    counters: Counters,
+    samples: u64,
+}
+
+impl Assembler {
+    /// Starts the thread, which takes windows until there are no more. `period` is the CPU time of one sample in
+    /// nanoseconds. Without `deliver` only captures are made.
+    pub(crate) fn start(
+        period: u64,
+        windows: Receiver<Window>,
+        desk: Arc<CaptureDesk>,
+        deliver: Option<Deliver>,
+        trouble: Arc<Mutex<NamingTrouble>>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name("assembler".to_owned())
+            .spawn(move || {
+                let assembler = Self {
+                    namer: Namer::new(),
+                    period,
+                    interval: OwnerTally::default(),
+                    captures: HashMap::new(),
+                    desk,
+                    deliver,
+                    trouble,
+                };
+                assembler.run(&windows);
+            })
+    }
+
+    /// What is left of the interval at the end goes out too.
+    fn run(mut self, windows: &Receiver<Window>) {
+        while let Ok(window) = windows.recv() {
+            self.take(&window);
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = self.namer.trouble();
+        }
+        self.end_interval();
+    }
+
+    fn take(&mut self, window: &Window) {
+        let mut names = Names::new();
+        let words = window
+            .samples
+            .iter()
+            .flat_map(|sample| sample.stack.iter().copied());
+        self.namer.name(&mut names, words, &window.files);
+        for capture in &window.captures {
+            self.add_to_capture(*capture, window, &names);
+        }
+        for capture in &window.ended {
+            self.end_capture(*capture);
+        }
+        if self.deliver.is_some() {
+            self.add_to_interval(window, names);
+        }
+    }
+
+    fn add_to_interval(&mut self, window: &Window, names: Names) {
+        let mut tally = OwnerTally {
+            names,
+            ..OwnerTally::default()
+        };
+        tally.extend(window.start_unix_nanos, window.duration);
+        self.interval
+            .extend(window.start_unix_nanos, window.duration);
+        for sample in &window.samples {
+            tally.add(sample);
+            self.interval.add(sample);
+        }
+        if !window.closes_interval
+            && let Some(deliver) = &mut self.deliver
+        {
+            deliver(Delivery::Window(owner_profiles(&tally, self.period)));
+        }
+        self.interval.names.extend(tally.names);
+        if window.closes_interval {
+            self.end_interval();
+        }
+    }
+
+    fn end_interval(&mut self) {
+        let tally = std::mem::take(&mut self.interval);
+        if let Some(deliver) = &mut self.deliver {
+            deliver(Delivery::Interval(owner_profiles(&tally, self.period)));
+        }
+    }
+
+    fn add_to_capture(&mut self, id: CaptureId, window: &Window, names: &Names) {
+        let Some(pid) = self.desk.wanted(id) else {
+            self.captures.remove(&id);
+            return;
+        };
+        let tally = self.captures.entry(id).or_default();
+        tally
+            .threads
+            .extend(window.start_unix_nanos, window.duration);
+        tally.counters = tally.counters.plus(&window.counters);
+        let wanted = |sample: &&Sample| pid.is_none_or(|pid| sample.thread.tgid == pid);
+        for sample in window.samples.iter().filter(wanted) {
+            tally.threads.add(sample);
+            tally.samples += sample.events;
+            for word in sample.stack.iter() {
+                if let Some(name) = names.get(word) {
+                    tally
+                        .threads
+                        .names
+                        .entry(*word)
+                        .or_insert_with(|| Arc::clone(name));
+                }
+            }
+        }
+    }
+
+    fn end_capture(&mut self, id: CaptureId) {
+        let tally = self.captures.remove(&id).unwrap_or_default();
+        if let Some(waiting) = self.desk.close(id) {
+            waiting.answer(Captured {
+                profile: thread_profile(&tally.threads, self.period),
+                samples: tally.samples,
+                left_out: tally.threads.left_out,
+                counters: tally.counters,
+            });
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! From added-up stacks to pprof.
+
+use super::names::Names;
+use super::tally::{OwnerTally, Span, Sums, ThreadTally};
+use crate::owner::Owner;
+use crate::profile::OwnerProfile;
+use bpf::Word;
+use pprof_proto::builder::{LabelValue, Line, LocationId, Mapping, ProfileBuilder};
+use pprof_proto::kind::PROCESS_CPU;
+use pprof_proto::pprof::Profile;
+use pprof_proto::{encode, split};
+use std::collections::HashMap;
+use std::sync::Arc;
+use symbolizer::Symbolized;
+
+/// The profiles of all owners. `period` is the CPU time of one sample in nanoseconds.
+pub(super) fn owner_profiles(tally: &OwnerTally, period: u64) -> Vec<Arc<OwnerProfile>> {
+    let Some(span) = tally.span else {
+        return Vec::new();
+    };
+    let mut profiles = Vec::new();
+    for (owner, stacks) in &tally.owners {
+        let mut stacks_of = Stacks::new(span, period, &tally.names);
+        for (stack, sums) in stacks {
+            stacks_of.add(stack, *sums, &[]);
+        }
+        match split::split(stacks_of.finish()) {
+            Ok(parts) => {
+                profiles.extend(parts.iter().filter_map(|part| encoded(owner, part, period)))
+            }
+            Err(error) => tracing::error!(
+                "the profile of {} contradicts itself: {error}",
+                owner.service_name
+            ),
+        }
+    }
+    profiles
+}
+
+/// The profile of a capture: each sample says whose it is.
+pub(super) fn thread_profile(tally: &ThreadTally, period: u64) -> Option<Profile> {
+    let mut stacks_of = Stacks::new(tally.span?, period, &tally.names);
+    for ((thread, stack), (names, sums)) in &tally.stacks {
+        let (process, name) = (
+            String::from_utf8_lossy(&names.process),
+            String::from_utf8_lossy(&names.thread),
+        );
+        let labels = [
+            ("pid", LabelValue::Number(thread.tgid.into())),
+            ("comm", LabelValue::Text(&process)),
+            ("tid", LabelValue::Number(thread.tid.into())),
+            ("thread", LabelValue::Text(&name)),
+        ];
+        stacks_of.add(stack, *sums, &labels);
+    }
+    Some(stacks_of.finish())
+}
+
+fn encoded(owner: &Arc<Owner>, profile: &Profile, period: u64) -> Option<Arc<OwnerProfile>> {
+    let cpu_nanos: u64 = profile
+        .sample
+        .iter()
+        .flat_map(|sample| &sample.value)
+        .map(|value| value.unsigned_abs())
+        .sum();
+    let pprof = encode::encode(profile, Vec::new())
+        .inspect_err(|error| {
+            tracing::error!(
+                "the profile of {} cannot be encoded: {error}",
+                owner.service_name
+            )
+        })
+        .ok()?;
+    Some(Arc::new(OwnerProfile {
+        owner: Arc::clone(owner),
+        start_unix_nanos: profile.time_nanos,
+        duration: std::time::Duration::from_nanos(profile.duration_nanos.unsigned_abs()),
+        samples: cpu_nanos / period.max(1),
+        cpu_nanos,
+        pprof: pprof.into(),
+    }))
+}
+
+/// A profile in the making.
+struct Stacks<'a> {
+    builder: ProfileBuilder,
+    names: &'a Names,
+    /// Words met so far; nothing for those that show no frame.
+    locations: HashMap<Word, Option<LocationId>>,
+    stack: Vec<LocationId>,
+    lines: Vec<Line>,
+}
+
+impl<'a> Stacks<'a> {
+    fn new(span: Span, period: u64, names: &'a Names) -> Self {
+        let nanos = i64::try_from(span.duration.as_nanos()).unwrap_or(i64::MAX);
+        let period = i64::try_from(period).unwrap_or(i64::MAX);
+        Self {
+            builder: ProfileBuilder::new(&PROCESS_CPU, period, span.start_unix_nanos, nanos),
+            names,
+            locations: HashMap::new(),
+            stack: Vec::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, stack: &[Word], sums: Sums, labels: &[(&str, LabelValue<'_>)]) {
+        self.stack.clear();
+        for word in stack {
+            if let Some(location) = self.location(*word) {
+                self.stack.push(location);
+            }
+        }
+        let value = i64::try_from(sums.amount).unwrap_or(i64::MAX);
+        self.builder.sample(&self.stack, &[value], labels);
+    }
+
+    fn location(&mut self, word: Word) -> Option<LocationId> {
+        if let Some(known) = self.locations.get(&word) {
+            return *known;
+        }
+        let location = self
+            .names
+            .get(&word)
+            .map(|symbolized| self.place(symbolized));
+        self.locations.insert(word, location);
+        location
+    }
+
+    fn place(&mut self, symbolized: &Symbolized) -> LocationId {
+        let mapping = match symbolized.mapping.as_deref() {
+            Some(mapping) => Mapping {
+                filename: &mapping.name,
+                build_id: mapping.build_id.as_deref().unwrap_or_default(),
+                memory_start: mapping.start,
+                memory_limit: mapping.limit,
+                file_offset: mapping.file_offset,
+            },
+            None => Mapping {
+                filename: "[unknown]",
+                ..Mapping::default()
+            },
+        };
+        let mapping = self.builder.mapping(&mapping);
+        self.lines.clear();
+        for frame in &symbolized.frames {
+            let system_name = if frame.system_name == frame.name {
+                ""
+            } else {
+                &*frame.system_name
+            };
+            let file = frame.file.as_deref().unwrap_or_default();
+            let function = self.builder.function(&frame.name, system_name, file, 0);
+            self.lines.push(Line {
+                function,
+                line: frame.line,
+            });
+        }
+        self.builder
+            .location(mapping, symbolized.address, &self.lines)
+    }
+
+    fn finish(self) -> Profile {
+        self.builder.finish()
+    }
+}

@@ -1,0 +1,154 @@
+//! What each word of a window is called.
+
+use crate::process::MappedFile;
+use bpf::{FileId, Place, Word};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use symbolizer::{Frame, Mapping, Options, Symbolized, Symbolizer};
+
+/// How long a window waits for files that are still being opened: on a server that does not answer, this long once.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Names of words.
+pub(crate) type Names = HashMap<Word, Arc<Symbolized>>;
+
+/// What could not be named, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NamingTrouble {
+    /// Mapped files that could not be opened or read.
+    pub(crate) files: u64,
+    /// Places without a symbol.
+    pub(crate) unnamed: u64,
+    /// The kernel gives no names.
+    pub(crate) kernel: bool,
+}
+
+/// Names words. It belongs to one thread: blazesym's state cannot be shared.
+pub(super) struct Namer {
+    symbolizer: Symbolizer,
+    trouble: NamingTrouble,
+    /// For words that are no place in code.
+    notes: Arc<Mapping>,
+    anonymous: Arc<Mapping>,
+}
+
+impl Namer {
+    pub(super) fn new() -> Self {
+        Self {
+            symbolizer: Symbolizer::new(Options::default()),
+            trouble: NamingTrouble::default(),
+            notes: pseudo_mapping("[thermograph]"),
+            anonymous: pseudo_mapping("//anon"),
+        }
+    }
+
+    pub(super) fn trouble(&self) -> NamingTrouble {
+        self.trouble
+    }
+
+    /// Adds the names of `words` that `names` does not have yet. An outcome that there is nothing to say of gets none.
+    pub(super) fn name(
+        &mut self,
+        names: &mut Names,
+        words: impl Iterator<Item = Word>,
+        files: &HashMap<FileId, Arc<MappedFile>>,
+    ) {
+        let mut by_file: HashMap<FileId, Vec<(Word, u32)>> = HashMap::new();
+        let mut kernel = Vec::new();
+        for word in words {
+            if names.contains_key(&word) {
+                continue;
+            }
+            match word.place() {
+                Place::File { file, offset } => {
+                    by_file.entry(file).or_default().push((word, offset))
+                }
+                Place::Kernel(address) => kernel.push((word, address)),
+                Place::Outcome(outcome) => {
+                    if let Some(text) = outcome.frame() {
+                        names.insert(word, self.note(text));
+                    }
+                }
+                // Named after no address: every process would have names of its own.
+                Place::Anonymous(address) => {
+                    names.insert(word, bare(&self.anonymous, address, "[jit]"));
+                }
+                Place::Unresolved(_) => {}
+            }
+        }
+        for (file, mut offsets) in by_file {
+            offsets.sort_unstable();
+            offsets.dedup();
+            if let Some(file) = files.get(&file) {
+                self.name_in_file(names, file, &offsets);
+            }
+        }
+        kernel.sort_unstable();
+        kernel.dedup();
+        let addresses: Vec<u64> = kernel.iter().map(|(_, address)| *address).collect();
+        let named = self.symbolizer.kernel(&addresses);
+        names.extend(kernel.iter().map(|(word, _)| *word).zip(named));
+        self.trouble.kernel = self.symbolizer.kernel_error().is_some();
+        for failure in self.symbolizer.take_failures() {
+            self.trouble.files += 1;
+            tracing::debug!("{}: {}", failure.module, failure.error);
+        }
+    }
+
+    fn name_in_file(&mut self, names: &mut Names, file: &MappedFile, words: &[(Word, u32)]) {
+        let offsets: Vec<u64> = words
+            .iter()
+            .map(|(_, offset)| file.offset(*offset))
+            .collect();
+        let named = match file.module(PATIENCE) {
+            Ok(module) => self.symbolizer.user(&module, &offsets),
+            Err(reason) => {
+                self.trouble.files += 1;
+                tracing::debug!(
+                    "{} cannot be named: {reason}",
+                    String::from_utf8_lossy(file.path())
+                );
+                // The file offset stands for the ELF address, which its headers would have told.
+                let (mapping, name) = (pseudo_mapping(&file.name()), file.name());
+                offsets
+                    .iter()
+                    .map(|offset| bare(&mapping, *offset, &format!("{name}+{offset:#x}")))
+                    .collect()
+            }
+        };
+        self.trouble.unnamed += named.iter().filter(|symbolized| !symbolized.named).count() as u64;
+        names.extend(words.iter().map(|(word, _)| *word).zip(named));
+    }
+
+    fn note(&self, text: &str) -> Arc<Symbolized> {
+        bare(&self.notes, 0, text)
+    }
+}
+
+fn pseudo_mapping(name: &str) -> Arc<Mapping> {
+    Arc::new(Mapping {
+        name: name.into(),
+        build_id: None,
+        start: 0,
+        limit: 0,
+        file_offset: 0,
+    })
+}
+
+fn bare(mapping: &Arc<Mapping>, address: u64, name: &str) -> Arc<Symbolized> {
+    let name: Arc<str> = name.into();
+    let frame = Frame {
+        system_name: Arc::clone(&name),
+        name,
+        file: None,
+        line: 0,
+        inlined: false,
+    };
+    Arc::new(Symbolized {
+        mapping: Some(Arc::clone(mapping)),
+        address,
+        frames: [frame].into(),
+        named: false,
+    })
+}

@@ -1,0 +1,95 @@
+//! Samples added up until they are due: of each owner during an interval, of each thread during a capture.
+
+use super::names::Names;
+use crate::owner::Owner;
+use crate::sampling::Sample;
+use bpf::{Thread, ThreadNames, Word};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Distinct stacks that are kept of one capture. Beyond, samples are counted, but not kept.
+const CAPTURE_STACKS: usize = 2_000_000;
+
+/// What was added up for one stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub(super) events: u64,
+    pub(super) amount: u64,
+}
+
+impl Sums {
+    fn add(&mut self, sample: &Sample) {
+        self.events = self.events.saturating_add(sample.events);
+        self.amount = self.amount.saturating_add(sample.amount);
+    }
+}
+
+/// A stretch of time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// Begin, nanoseconds since the Unix epoch.
+    pub(super) start_unix_nanos: i64,
+    pub(super) duration: Duration,
+}
+
+impl Span {
+    fn extend(span: &mut Option<Self>, start_unix_nanos: i64, duration: Duration) {
+        let span = span.get_or_insert(Self {
+            start_unix_nanos,
+            duration: Duration::ZERO,
+        });
+        span.duration = span.duration.saturating_add(duration);
+    }
+}
+
+/// Samples by owner.
+#[derive(Default)]
+pub(super) struct OwnerTally {
+    pub(super) span: Option<Span>,
+    pub(super) owners: HashMap<Arc<Owner>, HashMap<Arc<[Word]>, Sums>>,
+    pub(super) names: Names,
+}
+
+impl OwnerTally {
+    pub(super) fn extend(&mut self, start_unix_nanos: i64, duration: Duration) {
+        Span::extend(&mut self.span, start_unix_nanos, duration);
+    }
+
+    pub(super) fn add(&mut self, sample: &Sample) {
+        let stacks = self.owners.entry(Arc::clone(&sample.owner)).or_default();
+        stacks
+            .entry(Arc::clone(&sample.stack))
+            .or_default()
+            .add(sample);
+    }
+}
+
+/// Samples by thread.
+#[derive(Default)]
+pub(super) struct ThreadTally {
+    pub(super) span: Option<Span>,
+    pub(super) stacks: HashMap<(Thread, Arc<[Word]>), (Arc<ThreadNames>, Sums)>,
+    pub(super) names: Names,
+    /// Samples beyond what is kept.
+    pub(super) left_out: u64,
+}
+
+impl ThreadTally {
+    pub(super) fn extend(&mut self, start_unix_nanos: i64, duration: Duration) {
+        Span::extend(&mut self.span, start_unix_nanos, duration);
+    }
+
+    pub(super) fn add(&mut self, sample: &Sample) {
+        let key = (sample.thread, Arc::clone(&sample.stack));
+        if self.stacks.len() >= CAPTURE_STACKS && !self.stacks.contains_key(&key) {
+            self.left_out = self.left_out.saturating_add(sample.events);
+            return;
+        }
+        let (_, sums) = self
+            .stacks
+            .entry(key)
+            .or_insert_with(|| (Arc::clone(&sample.names), Sums::default()));
+        sums.add(sample);
+    }
+}

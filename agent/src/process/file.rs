@@ -1,0 +1,142 @@
+//! A file that some process mapped executable: its number in words, and, once it has been opened, what it holds.
+
+use bpf::{FileId, Word};
+use rustix::fs::Stat;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use symbolizer::Module;
+
+/// A file, or 4 GiB of it.
+pub(crate) struct MappedFile {
+    id: FileId,
+    /// File offset of the word's offset 0.
+    base: u64,
+    /// Path in the view of the process that mapped it first, for people.
+    path: Vec<u8>,
+    opened: Mutex<Opened>,
+    changed: Condvar,
+}
+
+/// How far the opening of a file has come.
+pub(crate) enum Opened {
+    /// Not tried yet.
+    Pending,
+    /// It can be read, even when it is deleted or its process is gone.
+    Ready(Arc<Module>, Identity),
+    /// It cannot, and why.
+    Failed(String),
+}
+
+/// What makes two open files the same one, with the same content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, u64),
+}
+
+impl Identity {
+    /// By what fstat says of an open file.
+    pub(super) fn of(stat: &Stat) -> Self {
+        let modified = (stat.st_mtime, stat.st_mtime_nsec);
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size,
+            modified,
+        }
+    }
+}
+
+impl MappedFile {
+    pub(super) fn new(id: FileId, base: u64, path: &[u8], opened: Opened) -> Arc<Self> {
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path).to_vec();
+        Arc::new(Self {
+            id,
+            base,
+            path,
+            opened: Mutex::new(opened),
+            changed: Condvar::new(),
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(id: u32, path: &[u8]) -> Arc<Self> {
+        Self::new(FileId::new(id).unwrap(), 0, path, Opened::Pending)
+    }
+
+    /// Its number in words.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// The word for an offset in it; nothing if that lies outside the 4 GiB it stands for.
+    pub(crate) fn word(&self, offset: u64) -> Option<Word> {
+        let offset = offset.checked_sub(self.base)?;
+        Some(Word::file(self.id, u32::try_from(offset).ok()?))
+    }
+
+    /// The offset in the file that a word's offset stands for.
+    pub(crate) fn offset(&self, word_offset: u32) -> u64 {
+        self.base + u64::from(word_offset)
+    }
+
+    /// Its name without directories, for people.
+    pub(crate) fn name(&self) -> String {
+        let path = Path::new(std::ffi::OsStr::from_bytes(&self.path));
+        path.file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// Its path, as bytes.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    pub(super) fn set(&self, opened: Opened) {
+        *self.lock() = opened;
+        self.changed.notify_all();
+    }
+
+    /// Whether it failed to open, or was written to since it was opened: its next mapping is worth another try.
+    pub(super) fn is_outdated(&self) -> bool {
+        match &*self.lock() {
+            Opened::Pending => false,
+            Opened::Failed(_) => true,
+            Opened::Ready(module, identity) => {
+                rustix::fs::fstat(module.file()).is_ok_and(|stat| Identity::of(&stat) != *identity)
+            }
+        }
+    }
+
+    /// What it holds, waiting for its opening for at most `patience`. The reason, if it cannot be read.
+    pub(crate) fn module(&self, patience: Duration) -> Result<Arc<Module>, String> {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), patience, |opened| {
+                matches!(opened, Opened::Pending)
+            })
+            .map_or_else(PoisonError::into_inner, |waited| waited);
+        match &*waited.0 {
+            Opened::Pending => Err("not opened in time".to_owned()),
+            Opened::Ready(module, _) => Ok(Arc::clone(module)),
+            Opened::Failed(reason) => Err(reason.clone()),
+        }
+    }
+
+    /// A thread that panicked while it held the lock had not begun to change what it guards.
+    fn lock(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for MappedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {}", self.id, String::from_utf8_lossy(&self.path))
+    }
+}

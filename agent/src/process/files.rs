@@ -1,0 +1,107 @@
+//! The files that processes have mapped executable, each under one number.
+
+use super::MappedFile;
+use super::file::{Identity, Opened};
+use super::opener::{Opener, Request};
+use bpf::FileId;
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use symbolizer::Module;
+
+/// Files remembered; each may hold one open descriptor. One that is forgotten gets a new number when it is mapped again.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// What the kernel says of a mapped file. Not its identity: overlayfs and btrfs show other numbers elsewhere, and
+/// /proc/PID/maps has no generation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Hint {
+    pub(super) device: (u32, u32),
+    pub(super) inode: u64,
+    /// Tells apart two files that had one inode after the other.
+    pub(super) generation: Option<u64>,
+    pub(super) path: Vec<u8>,
+}
+
+impl Hint {
+    fn is_vdso(&self) -> bool {
+        self.path == b"[vdso]"
+    }
+
+    /// Memory of no file: inode 0.
+    fn is_anonymous(&self) -> bool {
+        self.inode == 0
+    }
+}
+
+/// All files known, and the thread that opens them.
+pub(crate) struct Files {
+    known: LruCache<(Hint, u64), Arc<MappedFile>>,
+    next: u32,
+    opener: Opener,
+    /// One image for all processes: the kernel maps the same pages into each.
+    vdso: Option<Arc<MappedFile>>,
+}
+
+impl Files {
+    /// Starts the thread that opens files.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let mut files = Self {
+            known: LruCache::new(REMEMBERED),
+            next: 0,
+            opener: Opener::start()?,
+            vdso: None,
+        };
+        let vdso = open_vdso().unwrap_or_else(Opened::Failed);
+        files.vdso = files
+            .number()
+            .map(|id| MappedFile::new(id, 0, b"[vdso]", vdso));
+        Ok(files)
+    }
+
+    /// The file behind a mapping of a process, whose opening begins now if it is new. Nothing for memory of no file.
+    pub(super) fn of_mapping(
+        &mut self,
+        tgid: u32,
+        range: (u64, u64),
+        offset: u64,
+        hint: &Hint,
+    ) -> Option<Arc<MappedFile>> {
+        if hint.is_vdso() {
+            return self.vdso.clone();
+        }
+        if hint.is_anonymous() {
+            return None;
+        }
+        // A word has 32 bits for the offset.
+        let piece = offset >> 32;
+        let key = (hint.clone(), piece);
+        if let Some(file) = self.known.get(&key)
+            && !file.is_outdated()
+        {
+            return Some(Arc::clone(file));
+        }
+        let file = MappedFile::new(self.number()?, piece << 32, &hint.path, Opened::Pending);
+        self.opener.open(Request {
+            file: Arc::clone(&file),
+            tgid,
+            range,
+            hint: hint.clone(),
+        });
+        self.known.put(key, Arc::clone(&file));
+        Some(file)
+    }
+
+    /// A number that was never given before; nothing when all are used up (then such code is as good as in no file).
+    fn number(&mut self) -> Option<FileId> {
+        let id = FileId::new(self.next)?;
+        self.next += 1;
+        Some(id)
+    }
+}
+
+fn open_vdso() -> Result<Opened, String> {
+    let module = Module::vdso().map_err(|error| error.to_string())?;
+    let stat = rustix::fs::fstat(module.file()).map_err(|error| error.to_string())?;
+    Ok(Opened::Ready(Arc::new(module), Identity::of(&stat)))
+}

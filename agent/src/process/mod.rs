@@ -1,0 +1,13 @@
+//! Which code lay where in each process at each time, so that an address becomes a place in a file.
+
+mod file;
+mod files;
+mod mappings;
+mod maps;
+mod opener;
+mod processes;
+
+pub(crate) use file::MappedFile;
+pub(crate) use files::Files;
+pub(crate) use mappings::Mappings;
+pub(crate) use processes::{Processes, Trouble, monotonic_nanos};

@@ -1,0 +1,454 @@
+//! The thread that owns the kernel programs: it keeps mappings true, ends windows when they are over, begins and ends
+//! captures when they ask for it, and hands each window on.
+
+use super::owners::{self, Owners};
+use super::resolve::{Resolved, resolve};
+use super::schedule::{Moment, WINDOW};
+use super::window::{CaptureId, Window};
+use crate::owner::CgroupMount;
+use crate::process::{Files, Processes};
+use anyhow::{Context, Result};
+use bpf::{Counters, Filter, OpenObject, Profiler, Sideband};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::VecDeque;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often CPUs are looked for that came or went, and counters are read.
+const TICK: Duration = Duration::from_secs(1);
+/// Windows that may wait to be named. With so many waiting the one that is counted goes on until there is room.
+const WAITING: usize = 4;
+
+/// What to sample, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct SamplingOptions {
+    /// Samples a second and CPU.
+    pub(crate) frequency: u32,
+    /// The idle task too.
+    pub(crate) idle: bool,
+    pub(crate) filter: Filter,
+    /// Length of a push interval, a multiple of [`WINDOW`].
+    pub(crate) interval: Duration,
+}
+
+impl SamplingOptions {
+    /// Nanoseconds of CPU time that one sample stands for.
+    pub(crate) fn period(&self) -> u64 {
+        bpf::period(self.frequency)
+    }
+}
+
+/// What the thread can be asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Begin a capture now. It ends by itself after `duration`, or when it is told to.
+    Begin {
+        capture: CaptureId,
+        duration: Option<Duration>,
+    },
+    /// End it now.
+    End { capture: CaptureId },
+    /// End the window and the thread.
+    Stop,
+}
+
+/// What the thread has seen so far, for those who ask meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Status {
+    pub(crate) counters: Counters,
+    /// When the last window was ended, CLOCK_MONOTONIC nanoseconds.
+    pub(crate) window_ended: u64,
+    pub(crate) windows: u64,
+    /// Elements in the largest map of the last window, and how many fit.
+    pub(crate) map_elements: u64,
+    pub(crate) map_capacity: u64,
+    pub(crate) trouble: crate::process::Trouble,
+}
+
+/// The running thread. Dropped, it stops.
+pub(crate) struct Collector {
+    commands: SyncSender<Command>,
+    wake: Arc<OwnedFd>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    status: Mutex<Status>,
+    lost_by_cpu: Mutex<Vec<(u32, u64)>>,
+}
+
+impl Collector {
+    /// Loads the programs and begins to sample; windows come through the returned channel. An error says in one
+    /// sentence what this host or this user lacks.
+    pub(crate) fn start(options: SamplingOptions) -> Result<(Self, Receiver<Window>)> {
+        let wake = rustix::event::eventfd(
+            0,
+            rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
+        )
+        .context("cannot make an eventfd")?;
+        let wake = Arc::new(wake);
+        let (commands, inbox) = sync_channel(64);
+        let (windows, outbox) = sync_channel(WAITING);
+        let (started, outcome) = sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let thread = std::thread::Builder::new()
+            .name("collector".to_owned())
+            .spawn({
+                let (wake, shared) = (Arc::clone(&wake), Arc::clone(&shared));
+                move || {
+                    let mut storage = MaybeUninit::uninit();
+                    match Loop::new(&mut storage, &options, shared, windows) {
+                        Ok(mut collecting) => {
+                            let _ = started.send(Ok(()));
+                            if let Err(error) = collecting.run(&inbox, wake.as_fd()) {
+                                tracing::error!("sampling has ended: {error:#}");
+                            }
+                        }
+                        Err(error) => {
+                            let _ = started.send(Err(error));
+                        }
+                    }
+                }
+            })?;
+        outcome
+            .recv()
+            .context("the sampling thread ended as it began")??;
+        Ok((
+            Self {
+                commands,
+                wake,
+                shared,
+                thread: Some(thread),
+            },
+            outbox,
+        ))
+    }
+
+    /// Asks for something. False if the thread has ended.
+    pub(crate) fn command(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        // An eventfd that is full is readable too.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        sent
+    }
+
+    /// What has been seen so far.
+    pub(crate) fn status(&self) -> Status {
+        *self
+            .shared
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ticks lost so far by CPU.
+    pub(crate) fn lost_by_cpu(&self) -> Vec<(u32, u64)> {
+        self.shared
+            .lost_by_cpu
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether the thread is still there.
+    pub(crate) fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Ends the window and the thread; the last window is in the channel when this returns.
+    pub(crate) fn stop(&mut self) {
+        self.command(Command::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the sampling thread has panicked");
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.command(Command::Stop);
+    }
+}
+
+struct Capture {
+    id: CaptureId,
+    /// CLOCK_MONOTONIC nanoseconds at which it is over.
+    deadline: Option<u64>,
+}
+
+struct Loop<'obj> {
+    profiler: Profiler<'obj>,
+    sideband: Sideband,
+    processes: Processes,
+    owners: Owners,
+    interval: Duration,
+    captures: Vec<Capture>,
+    window: Moment,
+    window_end: u64,
+    next_tick: u64,
+    counters: Counters,
+    shared: Arc<Shared>,
+    windows: SyncSender<Window>,
+    /// Windows that found no room in the channel: one at most, and one for each begin and end of a capture meanwhile.
+    unsent: VecDeque<Window>,
+}
+
+impl<'obj> Loop<'obj> {
+    /// The order matters: from the moment that programs give generations on, every record is kept; only then is /proc
+    /// read, so that nothing falls between; and only then are there samples.
+    fn new(
+        storage: &'obj mut MaybeUninit<OpenObject>,
+        options: &SamplingOptions,
+        shared: Arc<Shared>,
+        windows: SyncSender<Window>,
+    ) -> Result<Self> {
+        let mount = CgroupMount::find()?;
+        let mut profiler = Profiler::load(
+            storage,
+            &bpf::Options {
+                frequency: options.frequency,
+                window: WINDOW,
+                idle: options.idle,
+                filter: options.filter,
+                cgroups: owners::source(mount.as_ref()),
+                seed: rand::random(),
+            },
+        )?;
+        let mut sideband = Sideband::default();
+        sideband.subscribe(&bpf::cpus::online()?)?;
+        let owners = Owners::new(mount.as_ref());
+        let mut processes = Processes::new(Files::new()?);
+        processes.scan();
+        profiler.follow_cpus()?;
+        let now = Moment::now();
+        Ok(Self {
+            profiler,
+            sideband,
+            processes,
+            owners,
+            interval: options.interval,
+            captures: Vec::new(),
+            window: now,
+            window_end: end_of_window(now),
+            next_tick: now.steady,
+            counters: Counters::default(),
+            shared,
+            windows,
+            unsent: VecDeque::new(),
+        })
+    }
+
+    fn run(&mut self, inbox: &Receiver<Command>, wake: BorrowedFd<'_>) -> Result<()> {
+        loop {
+            self.wait(wake)?;
+            self.read_events()?;
+            if self.take_commands(inbox)? {
+                return self.end();
+            }
+            let now = Moment::now();
+            if now.steady >= self.next_tick {
+                self.tick(now)?;
+            }
+            let ended = self.captures_over_at(now.steady);
+            let is_over = now.steady >= self.window_end || now.clock_was_set_since(self.window);
+            if is_over && self.has_room() || !ended.is_empty() {
+                self.end_window(ended)?;
+            }
+        }
+    }
+
+    /// Ends everything. Whoever reads the windows still wants the last ones.
+    fn end(&mut self) -> Result<()> {
+        let ended = self.captures.drain(..).map(|capture| capture.id).collect();
+        self.end_window(ended)?;
+        for window in self.unsent.drain(..) {
+            let _ = self.windows.send(window);
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something has happened or is due.
+    fn wait(&self, wake: BorrowedFd<'_>) -> Result<()> {
+        let deadlines = self.captures.iter().filter_map(|capture| capture.deadline);
+        let due = deadlines
+            .chain([self.window_end, self.next_tick])
+            .min()
+            .unwrap_or(0);
+        let mut sleep = due.saturating_sub(Moment::now().steady);
+        if !self.unsent.is_empty() {
+            // The reader of windows is behind: look again soon.
+            sleep = sleep.clamp(10_000_000, 100_000_000);
+        }
+        let timeout = Timespec {
+            tv_sec: (sleep / 1_000_000_000) as i64,
+            tv_nsec: (sleep % 1_000_000_000) as i64,
+        };
+        let own = [wake, self.profiler.stacks_fd(), self.profiler.cgroups_fd()];
+        let fds = own.into_iter().chain(self.sideband.fds());
+        let mut fds: Vec<_> = fds
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait for events"),
+        }
+        let mut ignored = [0; 8];
+        let _ = rustix::io::read(wake, &mut ignored);
+        Ok(())
+    }
+
+    fn read_events(&mut self) -> Result<()> {
+        self.profiler.read_stacks()?;
+        let (events, missing) = self.profiler.read_cgroup_events()?;
+        if missing {
+            tracing::warn!("news of cgroups were lost: unknown ones are looked up");
+        }
+        self.owners.apply(events);
+        let records = self.sideband.read();
+        self.processes.apply(records);
+        Ok(())
+    }
+
+    /// True when it is time to stop.
+    fn take_commands(&mut self, inbox: &Receiver<Command>) -> Result<bool> {
+        loop {
+            match inbox.try_recv() {
+                Ok(Command::Begin { capture, duration }) => {
+                    self.end_window(Vec::new())?;
+                    let deadline = duration
+                        .map(|time| self.window.steady.saturating_add(time.as_nanos() as u64));
+                    self.captures.push(Capture {
+                        id: capture,
+                        deadline,
+                    });
+                }
+                Ok(Command::End { capture }) => {
+                    if let Some(position) =
+                        self.captures.iter().position(|known| known.id == capture)
+                    {
+                        self.captures.remove(position);
+                        self.end_window_of(vec![capture], vec![capture])?;
+                    }
+                }
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
+                Err(TryRecvError::Empty) => return Ok(false),
+            }
+        }
+    }
+
+    fn captures_over_at(&mut self, now: u64) -> Vec<CaptureId> {
+        let over = self.captures.extract_if(.., |capture| {
+            capture.deadline.is_some_and(|deadline| deadline <= now)
+        });
+        over.map(|capture| capture.id).collect()
+    }
+
+    fn tick(&mut self, now: Moment) -> Result<()> {
+        self.next_tick = now.steady + TICK.as_nanos() as u64;
+        let opened = self.profiler.follow_cpus()?;
+        if !opened.is_empty() {
+            tracing::info!("sampling on CPUs {opened:?} that have come online");
+            let left_over = self.sideband.subscribe(&opened)?;
+            self.processes.apply(left_over);
+        }
+        self.publish_status()
+    }
+
+    fn publish_status(&self) -> Result<()> {
+        let mut status = self
+            .shared
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        status.counters = self.profiler.counters()?;
+        status.trouble = self.processes.trouble();
+        let mut lost = self
+            .shared
+            .lost_by_cpu
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *lost = self.profiler.ticks_lost_by_cpu().collect();
+        Ok(())
+    }
+
+    /// Sends what is unsent, oldest first; false if there is no room for all of it.
+    fn has_room(&mut self) -> bool {
+        while let Some(window) = self.unsent.pop_front() {
+            if let Err(TrySendError::Full(window)) = self.windows.try_send(window) {
+                self.unsent.push_front(window);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Ends the window that is being counted, with the captures that are over by it.
+    fn end_window(&mut self, ended: Vec<CaptureId>) -> Result<()> {
+        let captures = self
+            .captures
+            .iter()
+            .map(|capture| capture.id)
+            .chain(ended.iter().copied())
+            .collect();
+        self.end_window_of(captures, ended)
+    }
+
+    fn end_window_of(&mut self, captures: Vec<CaptureId>, ended: Vec<CaptureId>) -> Result<()> {
+        let end = Moment::now();
+        let counted = self.profiler.swap()?;
+        // What the samples of this window stand on may have been told of while it was drained.
+        self.read_events()?;
+        let (elements, begin) = (counted.samples.len() as u64, self.window);
+        let Resolved { samples, files } = resolve(counted, &mut self.processes, &mut self.owners);
+        // A sample may still be drained in the window after the one its process ended in.
+        self.processes.forget_ended(begin.steady);
+        let counters = self.profiler.counters()?;
+        let window = Window {
+            start_unix_nanos: begin.wall,
+            duration: end.since(begin),
+            samples,
+            files,
+            closes_interval: end.is_in_another(self.interval, begin)
+                || end.clock_was_set_since(begin),
+            captures,
+            ended,
+            counters: counters.since(&self.counters),
+        };
+        self.counters = counters;
+        self.window = end;
+        self.window_end = end_of_window(end);
+        self.note_window(elements, end)?;
+        self.unsent.push_back(window);
+        self.has_room();
+        Ok(())
+    }
+
+    fn note_window(&self, elements: u64, end: Moment) -> Result<()> {
+        self.publish_status()?;
+        let mut status = self
+            .shared
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        status.windows += 1;
+        status.window_ended = end.steady;
+        status.map_elements = elements;
+        status.map_capacity = self.profiler.capacity().into();
+        Ok(())
+    }
+}
+
+/// CLOCK_MONOTONIC nanoseconds of the next end of a window.
+fn end_of_window(now: Moment) -> u64 {
+    now.steady + now.until_multiple_of(WINDOW).as_nanos() as u64
+}

@@ -1,0 +1,10 @@
+//! The sampling side: kernel programs, processes and owners, window by window, on one thread.
+
+mod collector;
+mod owners;
+mod resolve;
+mod schedule;
+mod window;
+
+pub(crate) use collector::{Collector, Command, SamplingOptions, Status};
+pub(crate) use window::{CaptureId, Sample, Window};
