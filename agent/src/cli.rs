@@ -5,15 +5,14 @@ mod value;
 
 pub(crate) use check::{Output, Target, is_page_token};
 
+use crate::secret::Secret;
 use clap::{
     ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser, value_parser,
 };
 use reqwest::Url;
 use std::ffi::OsString;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
@@ -198,35 +197,4 @@ pub(crate) struct RecordArgs {
 pub(crate) enum Format {
     Pprof,
     Folded,
-}
-
-/// Text that appears in no log, error or help.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    /// The text itself, to be handed to whom it is for.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[hidden]")
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
 }

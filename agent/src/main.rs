@@ -11,12 +11,14 @@
 mod cli;
 mod commands;
 mod config;
+mod export;
 mod naming;
 mod owner;
 mod page_token;
 mod process;
 mod profile;
 mod sampling;
+mod secret;
 
 use cli::{Cli, Command};
 use std::process::ExitCode;

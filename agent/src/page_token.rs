@@ -1,6 +1,7 @@
 //! The token that opens the page to those who do not sit at the host.
 
-use crate::cli::{AgentArgs, Secret, is_page_token};
+use crate::cli::{AgentArgs, is_page_token};
+use crate::secret::Secret;
 use anyhow::{Context, bail};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -1,7 +1,8 @@
 //! Rules between several values, and what follows from the values together.
 
-use super::{AgentArgs, Format, RecordArgs, Secret};
+use super::{AgentArgs, Format, RecordArgs};
 use crate::owner::label_text;
+use crate::secret::Secret;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,177 @@
+//! One push over HTTP: how it is sent, and what came of it.
+
+use super::config::{Credentials, Endpoint};
+use super::retry::{Answer, Outcome};
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Response, redirect};
+use serde::Deserialize;
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+/// Error bodies echo all labels (80 kB were seen); the reason stands at their begin.
+const ANSWER_BYTES: usize = 4096;
+
+/// The server closes a connection that is idle for 120 s; ours must be gone before, or a push meets a closed one.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A connection that takes longer to make than this will not be made; nothing has been sent by then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends pushes to one server over connections it keeps.
+pub(super) struct PushClient {
+    http: Client,
+    endpoint: Endpoint,
+}
+
+/// Body of a Connect error.
+#[derive(Deserialize)]
+struct ConnectError {
+    message: String,
+}
+
+impl PushClient {
+    /// A client that gives up on a push after `timeout`.
+    pub(super) fn new(endpoint: Endpoint, timeout: Duration) -> Result<PushClient> {
+        // An error means that another part of the process was first, with the same provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("thermograph/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .timeout(timeout)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true);
+        if endpoint.url.scheme() == "http" {
+            // Without this, a host that has no certificates installed could not push over http either.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder.build().context(
+            "https to pyroscope cannot be set up: install the system's CA certificates (package ca-certificates)",
+        )?;
+        Ok(PushClient { http, endpoint })
+    }
+
+    /// Sends the encoded `PushRequest` once.
+    pub(super) async fn push(&self, body: Bytes) -> Outcome {
+        // A charset parameter, or any other type, is answered 415.
+        let mut request = self
+            .http
+            .post(self.endpoint.url.clone())
+            .header(CONTENT_TYPE, "application/proto")
+            .body(body);
+        request = match &self.endpoint.credentials {
+            Credentials::None => request,
+            Credentials::Basic(user, password) => request.basic_auth(user, Some(password.reveal())),
+            Credentials::Bearer(token) => request.bearer_auth(token.reveal()),
+        };
+        if let Some(tenant) = &self.endpoint.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        match request.send().await {
+            Ok(response) => read_answer(response).await,
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn failed(error: &reqwest::Error) -> Outcome {
+    if error.is_connect() {
+        Outcome::NotSent(innermost(error))
+    } else if error.is_timeout() {
+        Outcome::TimedOut
+    } else {
+        Outcome::Broken(innermost(error))
+    }
+}
+
+/// The cause at the bottom, such as "Connection refused": what lies above it names the URL once more, and is no help.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    cause.to_string()
+}
+
+async fn read_answer(response: Response) -> Outcome {
+    let status = response.status().as_u16();
+    if status == 200 {
+        // The acknowledgement is the status; its body is an empty message, gzip'd or not.
+        return if is_web_page(response.headers()) {
+            Outcome::NotPyroscope
+        } else {
+            Outcome::Answered(Answer {
+                status,
+                ..Answer::default()
+            })
+        };
+    }
+    let retry_after = retry_after(response.headers());
+    let body = read_begin(response).await;
+    let message = match serde_json::from_slice(&body) {
+        Ok(ConnectError { message }) => message,
+        Err(_) => String::from_utf8_lossy(&body).into_owned(),
+    };
+    Outcome::Answered(Answer {
+        status,
+        message,
+        retry_after,
+    })
+}
+
+fn is_web_page(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/html"))
+}
+
+/// The first [`ANSWER_BYTES`] of the body, or fewer where it breaks off.
+async fn read_begin(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < ANSWER_BYTES {
+        let Ok(Some(chunk)) = response.chunk().await else {
+            break;
+        };
+        let room = ANSWER_BYTES - body.len();
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+    }
+    body
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    fn parsed(text: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_str(text).expect("header"));
+        retry_after(&headers)
+    }
+
+    /// Both forms of RFC 9110, and nothing for what is neither.
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(parsed("120"), Some(Duration::from_secs(120)));
+        assert_eq!(
+            parsed("Wed, 21 Oct 2015 07:28:00 GMT"),
+            Some(Duration::ZERO)
+        );
+        let in_a_minute = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+        assert!(parsed(&in_a_minute).is_some_and(|wait| wait > Duration::from_secs(50)));
+        assert_eq!(parsed("soon"), None);
+        assert_eq!(parsed("-1"), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! What arrives, and how it is sent.
+
+use super::*;
+
+/// Three intervals of 40 owners arrive whole, each once, as one series a request over connections that are kept, though
+/// each answer takes 50 ms.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_owners_arrive_in_parallel_over_kept_connections() {
+    let server = Pyroscope::start_with(Limits {
+        acknowledge_after: Duration::from_millis(50),
+        ..Limits::default()
+    });
+    let rig = Rig::new(&config(&server.url()));
+    for _ in 0..3 {
+        rig.exporter.submit(
+            (0..40)
+                .map(|at| profile(&format!("service-{at}")))
+                .collect(),
+        );
+    }
+    let counts = rig.finish().await;
+    server.assert_nothing_lost();
+    let stored = server.stored();
+    assert_eq!(
+        (stored.len(), counts.pushes("200"), counts.fates()),
+        (120, 120, 120)
+    );
+    let services: BTreeSet<_> = stored
+        .iter()
+        .map(|stored| stored.labels["service_name"].clone())
+        .collect();
+    assert_eq!(services.len(), 40);
+    assert!(
+        server.connections() <= 40,
+        "{} connections for 120 pushes",
+        server.connections()
+    );
+    assert!(counts.get("thermograph_push_bytes_total") > 0);
+    assert_eq!(counts.get("thermograph_push_duration_seconds_count"), 120);
+}
+
+/// Method, path, headers, labels and the profile itself are what the server wants, byte for byte.
+#[tokio::test]
+async fn the_request_is_as_documented() {
+    let (server, _) = push_through(&[]).await;
+    let [request] = &server.requests()[..] else {
+        panic!("one request")
+    };
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("POST", "/push.v1.PusherService/Push")
+    );
+    assert_eq!(request.headers["content-type"], "application/proto");
+    assert_eq!(
+        request.headers["user-agent"],
+        concat!("thermograph/", env!("CARGO_PKG_VERSION"))
+    );
+    for absent in [
+        "content-encoding",
+        "authorization",
+        "x-scope-orgid",
+        "connect-timeout-ms",
+    ] {
+        assert!(!request.headers.contains_key(absent), "{absent}");
+    }
+    let [stored] = &server.stored()[..] else {
+        panic!("one profile")
+    };
+    let labels: Vec<_> = stored
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            "__name__=process_cpu",
+            "node=node-1",
+            "profiler=thermograph",
+            "service_name=app"
+        ]
+    );
+    assert_eq!(stored.profile.sample[0].value, [10_101_010]);
+    server.assert_nothing_lost();
+}
+
+/// Each way to say who one is reaches a server that demands it, and a wrong one is a counted rejection.
+#[tokio::test]
+async fn credentials_are_sent() {
+    let demands = |authorization: &str| {
+        let authorization = Some(authorization.to_owned());
+        Pyroscope::start_with(Limits {
+            authorization,
+            multitenancy: true,
+            ..Limits::default()
+        })
+    };
+    // base64 of `me:s3cret`
+    let basic = demands("Basic bWU6czNjcmV0");
+    let mut with_password = config(&basic.url());
+    with_password.tenant_id = Some("team-a".into());
+    with_password.user = Some("me".into());
+    with_password.password = Some("s3cret".to_owned().into());
+    let bearer = demands("Bearer t0ken");
+    let mut with_token = config(&bearer.url());
+    with_token.tenant_id = Some("team-b".into());
+    with_token.bearer_token = Some("t0ken".to_owned().into());
+    for (server, config, tenant) in [
+        (&basic, with_password, "team-a"),
+        (&bearer, with_token, "team-b"),
+    ] {
+        let rig = Rig::new(&config);
+        rig.exporter.submit(vec![profile("app")]);
+        rig.finish().await;
+        assert_eq!(server.stored()[0].headers["x-scope-orgid"], tenant);
+    }
+    let mut wrong = config(&basic.url());
+    wrong.tenant_id = Some("team-a".into());
+    let rig = Rig::new(&wrong);
+    rig.exporter.submit(vec![profile("app")]);
+    let counts = rig.finish().await;
+    assert_eq!(
+        (counts.dropped("unauthorized"), counts.pushes("401")),
+        (1, 1)
+    );
+}
+
+/// A redirect is an answer, not a way: nothing is sent where it points.
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let elsewhere = Pyroscope::start();
+    for status in [301, 302, 307, 308] {
+        let location = (
+            "location",
+            format!("{}/push.v1.PusherService/Push", elsewhere.url()),
+        );
+        let fault = Fault::Answer {
+            status,
+            headers: vec![location],
+            body: String::new(),
+        };
+        let (server, counts) = push_through(&[(fault, 99)]).await;
+        assert_eq!(
+            (server.requests().len(), counts.dropped("redirected")),
+            (1, 1),
+            "{status}"
+        );
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
+/// A server that is started after the agent gets what was kept for it, once.
+#[tokio::test]
+async fn profiles_wait_for_a_server_that_is_down() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let rig = Rig::new(&config(&format!("http://{address}")));
+    rig.exporter.submit(vec![profile("app")]);
+    while Counts::of(&rig.registry).pushes("connect") < 20 {
+        tokio::task::yield_now().await;
+    }
+    let server = Pyroscope::start_at(address, Limits::default());
+    let counts = rig.finish().await;
+    assert_eq!(
+        (server.stored().len(), counts.pushes("200"), counts.fates()),
+        (1, 1, 1)
+    );
+}
