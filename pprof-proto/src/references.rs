@@ -20,9 +20,7 @@ pub enum Malformed {
     #[error("the profile names location {0}, which it does not define: it is damaged")]
     NoLocation(u64),
     /// Two entries of one table have the same id, or one has id 0.
-    #[error(
-        "the profile defines {table} {id} twice, or has no right to that number: it is damaged"
-    )]
+    #[error("the profile defines {table} {id} twice, or as number 0: it is damaged")]
     BadId {
         /// `mapping`, `function` or `location`.
         table: &'static str,
@@ -53,17 +51,18 @@ pub(crate) struct References<'p> {
 impl<'p> References<'p> {
     /// Fails on an id that is defined twice or is 0.
     pub(crate) fn new(profile: &'p Profile) -> Result<Self, Malformed> {
+        let bad = |table| move |id| Malformed::BadId { table, id };
+        let mappings =
+            Ids::new(profile.mapping.iter().map(|mapping| mapping.id)).map_err(bad("mapping"))?;
+        let functions = Ids::new(profile.function.iter().map(|function| function.id))
+            .map_err(bad("function"))?;
+        let locations = Ids::new(profile.location.iter().map(|location| location.id))
+            .map_err(bad("location"))?;
         Ok(References {
             profile,
-            mappings: Ids::new("mapping", profile.mapping.iter().map(|mapping| mapping.id))?,
-            functions: Ids::new(
-                "function",
-                profile.function.iter().map(|function| function.id),
-            )?,
-            locations: Ids::new(
-                "location",
-                profile.location.iter().map(|location| location.id),
-            )?,
+            mappings,
+            functions,
+            locations,
         })
     }
 
@@ -183,33 +182,38 @@ impl<'p> References<'p> {
 
 /// From id to position in a table.
 #[derive(Debug)]
-enum Ids {
+pub(crate) enum Ids {
     /// 1, 2, 3 and so on, as every writer worth its name numbers them: nothing to look up.
-    Dense,
+    Dense {
+        len: usize,
+    },
     Sparse(HashMap<u64, usize>),
 }
 
 impl Ids {
-    fn new(table: &'static str, ids: impl Iterator<Item = u64> + Clone) -> Result<Self, Malformed> {
-        if (1..)
+    /// Fails with an id that is 0 or there twice.
+    pub(crate) fn new(ids: impl Iterator<Item = u64> + Clone) -> Result<Self, u64> {
+        let dense = (1..)
             .zip(ids.clone())
-            .all(|(expected, id): (u64, u64)| expected == id)
-        {
-            return Ok(Ids::Dense);
+            .take_while(|(expected, id): &(u64, u64)| expected == id);
+        let len = dense.count();
+        if len == ids.clone().count() {
+            return Ok(Ids::Dense { len });
         }
         let mut positions = HashMap::new();
         for (position, id) in ids.enumerate() {
             if id == 0 || positions.insert(id, position).is_some() {
-                return Err(Malformed::BadId { table, id });
+                return Err(id);
             }
         }
         Ok(Ids::Sparse(positions))
     }
 
-    /// May lie behind the table's end.
-    fn position(&self, id: u64) -> Option<usize> {
+    pub(crate) fn position(&self, id: u64) -> Option<usize> {
         match self {
-            Ids::Dense => usize::try_from(id.checked_sub(1)?).ok(),
+            Ids::Dense { len } => usize::try_from(id.checked_sub(1)?)
+                .ok()
+                .filter(|position| position < len),
             Ids::Sparse(positions) => positions.get(&id).copied(),
         }
     }

@@ -14,6 +14,7 @@ use prost::Message;
 use crate::builder::MAX_DEPTH;
 pub use crate::invalid::{Invalid, Verdict};
 use crate::pprof::{Location, Profile, Sample};
+use crate::references::Ids;
 
 /// Largest profile the server takes, in bytes of its encoding before compression.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -160,56 +161,53 @@ fn check_dropped(profile: &Profile) -> Result<(), Invalid> {
     if profile.sample.is_empty() {
         return Err(Invalid::NoSamples);
     }
-    let mappings = unique("mapping", profile.mapping.iter().map(|mapping| mapping.id))?;
-    let functions = unique(
-        "function",
-        profile.function.iter().map(|function| function.id),
-    )?;
-    let locations = unique(
-        "location",
-        profile.location.iter().map(|location| location.id),
-    )?;
-    for location in &profile.location {
-        check_location(location, &mappings, &functions)?;
-    }
-    for sample in &profile.sample {
-        check_sample(sample, &locations)?;
-    }
-    Ok(())
+    let known = Known {
+        mappings: ids("mapping", profile.mapping.iter().map(|mapping| mapping.id))?,
+        functions: ids(
+            "function",
+            profile.function.iter().map(|function| function.id),
+        )?,
+        locations: ids(
+            "location",
+            profile.location.iter().map(|location| location.id),
+        )?,
+        has_mapping_0: profile.mapping.iter().any(|mapping| mapping.id == 0),
+    };
+    profile
+        .location
+        .iter()
+        .try_for_each(|location| check_location(location, &known))?;
+    profile
+        .sample
+        .iter()
+        .try_for_each(|sample| check_sample(sample, &known))
 }
 
-fn unique(table: &'static str, ids: impl Iterator<Item = u64>) -> Result<HashSet<u64>, Invalid> {
-    let mut known = HashSet::new();
-    for id in ids {
-        if !known.insert(id) {
-            return Err(Invalid::DuplicateId { table, id });
-        }
-    }
-    Ok(known)
+/// What a profile defines.
+struct Known {
+    mappings: Ids,
+    functions: Ids,
+    locations: Ids,
+    has_mapping_0: bool,
 }
 
-fn check_location(
-    location: &Location,
-    mappings: &HashSet<u64>,
-    functions: &HashSet<u64>,
-) -> Result<(), Invalid> {
+/// 0, where it is defined, names nothing.
+fn ids(table: &'static str, ids: impl Iterator<Item = u64> + Clone) -> Result<Ids, Invalid> {
+    Ids::new(ids.filter(|id| *id != 0)).map_err(|id| Invalid::DuplicateId { table, id })
+}
+
+fn check_location(location: &Location, known: &Known) -> Result<(), Invalid> {
     let Location {
         id,
         mapping_id: mapping,
         ref line,
         ..
     } = *location;
-    if mapping == 0 {
-        // With a mapping 0 defined the server drops the sample; without, it invents one.
-        return Err(match mappings.contains(&0) {
-            true => Invalid::NoMapping {
-                location: id,
-                mapping,
-            },
-            false => Invalid::MappingInvented(id),
-        });
+    // Where no mapping 0 is defined, a location may lack one, and the server helps itself.
+    if mapping == 0 && !known.has_mapping_0 {
+        return Err(Invalid::MappingInvented(id));
     }
-    if !mappings.contains(&mapping) {
+    if known.mappings.position(mapping).is_none() {
         return Err(Invalid::NoMapping {
             location: id,
             mapping,
@@ -220,7 +218,7 @@ fn check_location(
     }
     match line
         .iter()
-        .find(|line| !functions.contains(&line.function_id))
+        .find(|line| known.functions.position(line.function_id).is_none())
     {
         Some(line) => Err(Invalid::NoFunction {
             location: id,
@@ -230,7 +228,7 @@ fn check_location(
     }
 }
 
-fn check_sample(sample: &Sample, locations: &HashSet<u64>) -> Result<(), Invalid> {
+fn check_sample(sample: &Sample, known: &Known) -> Result<(), Invalid> {
     if let Some(value) = sample.value.iter().find(|value| **value < 0) {
         return Err(Invalid::NegativeValue(*value));
     }
@@ -240,7 +238,11 @@ fn check_sample(sample: &Sample, locations: &HashSet<u64>) -> Result<(), Invalid
     if sample.location_id.is_empty() {
         return Err(Invalid::NoStack);
     }
-    match sample.location_id.iter().find(|id| !locations.contains(id)) {
+    match sample
+        .location_id
+        .iter()
+        .find(|id| known.locations.position(**id).is_none())
+    {
         Some(id) => Err(Invalid::NoLocation(*id)),
         None => Ok(()),
     }

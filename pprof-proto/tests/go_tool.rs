@@ -1,5 +1,7 @@
 //! Profiles read by `go tool pprof`, the tool the format belongs to.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::path::Path;
@@ -33,8 +35,6 @@ fn run(go: &str, home: &Path, file: &Path, arguments: &[&str]) -> String {
         .args(["tool", "pprof"])
         .args(arguments)
         .arg(file)
-        .env("HOME", home)
-        .env("GOCACHE", home.join("cache"))
         .env("PPROF_TMPDIR", home)
         .output()
         .unwrap();
@@ -117,7 +117,7 @@ fn top_shows_the_shares() {
     assert_eq!(row("inlined")[0..2], ["757575750ns", "75.00%"]);
     assert_eq!(row("hot(int)")[3..5], ["757575750ns", "75.00%"]);
     assert_eq!(row("libfoo.so+0x4444")[0..2], ["252525250ns", "25.00%"]);
-    assert_eq!(row("main")[3..5], ["1010101000ns", "100.00%"]);
+    assert_eq!(row("main")[3..5], ["1010101000ns", "100%"]);
 }
 
 /// `-raw` prints every part as it was put in: types, labels, stacks, lines, mappings with their flags.
@@ -135,12 +135,12 @@ fn raw_shows_every_part() {
         "PeriodType: cpu nanoseconds",
         "Period: 10101010",
         "cpu/nanoseconds",
-        "757575750: 1 2",
-        "252525250: 3 2",
+        "757575750: 2 1",
+        "252525250: 3 1",
         "comm:[program]",
         "pid:[77]",
-        "2: 0x1111 M=1 main main.c:5:0 s=3",
-        "1: 0x2222 M=1 inlined hot.h:2:0 s=1",
+        "1: 0x1111 M=1 main main.c:5:0 s=3",
+        "2: 0x2222 M=1 inlined hot.h:2:0 s=1",
         "hot(int) hot.cc:12:0 s=10(_Z3hoti)",
         "3: 0x4444 M=2 libfoo.so+0x4444 :0:0 s=0",
         "1: 0x1000/0x9000/0x1000 /bin/program beef [FN][FL][LN][IN]",

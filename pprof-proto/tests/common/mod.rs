@@ -1,5 +1,10 @@
 //! What the tests share: random stacks with their truth kept beside them, and a second reader of profiles, which knows
 //! nothing of the crate under test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 #![allow(dead_code, reason = "each test binary uses its part of this module")]
 
 use std::collections::BTreeMap;
@@ -113,7 +118,7 @@ fn add_frame(
         line: 10 + n as u32,
     }];
     frames.push(name);
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         let name = format!("inlined_{n}");
         lines.insert(
             0,
