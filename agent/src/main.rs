@@ -8,17 +8,21 @@
 //!           └─► captures, and the file of `record`
 //! ```
 
+mod capture;
 mod cli;
 mod commands;
 mod config;
 mod export;
+mod metrics;
 mod naming;
 mod owner;
+mod page;
 mod page_token;
 mod process;
 mod profile;
 mod sampling;
 mod secret;
+mod store;
 
 use cli::{Cli, Command};
 use std::process::ExitCode;
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Agent(_) => anyhow::bail!("the agent comes with its page"),
+        Command::Agent(args) => commands::agent(args),
         Command::Record(args) => commands::record(args),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::destination::Destination;
 use super::outcome::summary;
+use super::signals::Signals;
 use super::workload::{self, Workload};
 use crate::cli::{RecordArgs, Target};
 use crate::naming::{Assembler, CaptureDesk, Captured};
@@ -14,7 +15,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// How often it is looked whether the process or command has ended, and the progress line is drawn anew.
@@ -110,28 +110,6 @@ impl Subject {
     }
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let watch = |kind| signal(kind).context("cannot watch for signals");
-        Ok(Self {
-            interrupt: watch(SignalKind::interrupt())?,
-            terminate: watch(SignalKind::terminate())?,
-        })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 struct Ended {
     captured: Captured,
     subject: Subject,
@@ -184,7 +162,7 @@ impl Recording {
         let captured = loop {
             tokio::select! {
                 captured = &mut self.answer => break captured.context("sampling has ended before the recording")?,
-                () = signals.any(), if !ending => {
+                () = signals.next(), if !ending => {
                     interrupted = true;
                     ending = self.end();
                 }

@@ -3,7 +3,7 @@
 use super::desk::{CaptureDesk, Captured};
 use super::encode::{owner_profiles, thread_profile};
 use super::names::{Namer, Names, NamingTrouble};
-use super::tally::{OwnerTally, ThreadTally};
+use super::tally::{OwnerTally, Span, ThreadTally};
 use crate::profile::OwnerProfile;
 use crate::sampling::{CaptureId, Sample, Window};
 use bpf::Counters;
@@ -14,10 +14,22 @@ use std::thread::JoinHandle;
 
 /// Profiles by owner that are ready.
 pub(crate) enum Delivery {
-    /// Those of a window whose interval goes on.
-    Window(Vec<Arc<OwnerProfile>>),
-    /// Those of an interval that is over: they take the place of those of its windows.
-    Interval(Vec<Arc<OwnerProfile>>),
+    /// A window is over. Its profiles are left out if its interval is over with it.
+    Window {
+        /// When, and for how long.
+        span: Span,
+        /// Samples lost in it.
+        lost: u64,
+        /// What it has counted.
+        profiles: Vec<Arc<OwnerProfile>>,
+    },
+    /// An interval is over: its profiles take the place of those of its windows.
+    Interval {
+        /// When, and for how long.
+        span: Span,
+        /// What its windows have counted.
+        profiles: Vec<Arc<OwnerProfile>>,
+    },
 }
 
 /// Takes what is ready, without making the assembler wait.
@@ -99,17 +111,24 @@ impl Assembler {
             names,
             ..OwnerTally::default()
         };
-        tally.extend(window.start_unix_nanos, window.duration);
-        self.interval
-            .extend(window.start_unix_nanos, window.duration);
-        for sample in &window.samples {
-            tally.add(sample);
-            self.interval.add(sample);
+        for tally in [&mut tally, &mut self.interval] {
+            tally.extend(window.start_unix_nanos, window.duration);
+            for sample in &window.samples {
+                tally.add(sample);
+            }
         }
-        if !window.closes_interval
-            && let Some(deliver) = &mut self.deliver
-        {
-            deliver(Delivery::Window(owner_profiles(&tally, self.period)));
+        let profiles = if window.closes_interval {
+            Vec::new()
+        } else {
+            owner_profiles(&tally, self.period)
+        };
+        let lost = window.counters.ticks_lost + window.counters.counts_full;
+        if let (Some(deliver), Some(span)) = (&mut self.deliver, tally.span) {
+            deliver(Delivery::Window {
+                span,
+                lost,
+                profiles,
+            });
         }
         self.interval.names.extend(tally.names);
         if window.closes_interval {
@@ -119,8 +138,11 @@ impl Assembler {
 
     fn end_interval(&mut self) {
         let tally = std::mem::take(&mut self.interval);
-        if let Some(deliver) = &mut self.deliver {
-            deliver(Delivery::Interval(owner_profiles(&tally, self.period)));
+        if let (Some(deliver), Some(span)) = (&mut self.deliver, tally.span) {
+            deliver(Delivery::Interval {
+                span,
+                profiles: owner_profiles(&tally, self.period),
+            });
         }
     }
 

@@ -27,10 +27,11 @@ impl Sums {
 
 /// A stretch of time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// Begin, nanoseconds since the Unix epoch.
-    pub(super) start_unix_nanos: i64,
-    pub(super) duration: Duration,
+    pub(crate) start_unix_nanos: i64,
+    /// Length.
+    pub(crate) duration: Duration,
 }
 
 impl Span {

@@ -6,15 +6,15 @@ use super::resolve::{Resolved, resolve};
 use super::schedule::{Moment, WINDOW};
 use super::window::{CaptureId, Window};
 use crate::owner::CgroupMount;
-use crate::process::{Files, Processes};
+use crate::process::{Files, Processes, Trouble};
 use anyhow::{Context, Result};
-use bpf::{Counters, Filter, OpenObject, Profiler, Sideband};
+use bpf::{Counters, Filter, OpenObject, Outcome, Profiler, Sideband};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -66,7 +66,11 @@ pub(crate) struct Status {
     /// Elements in the largest map of the last window, and how many fit.
     pub(crate) map_elements: u64,
     pub(crate) map_capacity: u64,
-    pub(crate) trouble: crate::process::Trouble,
+    /// Samples whose stack never reached the agent.
+    pub(crate) stackless: u64,
+    /// Samples whose chain of frame pointers led astray: their roots are missing.
+    pub(crate) astray: u64,
+    pub(crate) trouble: Trouble,
 }
 
 /// The running thread. Dropped, it stops.
@@ -74,7 +78,7 @@ pub(crate) struct Collector {
     commands: SyncSender<Command>,
     wake: Arc<OwnedFd>,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -124,7 +128,7 @@ impl Collector {
                 commands,
                 wake,
                 shared,
-                thread: Some(thread),
+                thread: Mutex::new(Some(thread)),
             },
             outbox,
         ))
@@ -158,19 +162,23 @@ impl Collector {
 
     /// Whether the thread is still there.
     pub(crate) fn is_running(&self) -> bool {
-        self.thread
+        self.thread()
             .as_ref()
             .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Ends the window and the thread; the last window is in the channel when this returns.
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&self) {
         self.command(Command::Stop);
-        if let Some(thread) = self.thread.take()
+        if let Some(thread) = self.thread().take()
             && thread.join().is_err()
         {
             tracing::error!("the sampling thread has panicked");
         }
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -408,7 +416,7 @@ impl<'obj> Loop<'obj> {
         let counted = self.profiler.swap()?;
         // What the samples of this window stand on may have been told of while it was drained.
         self.read_events()?;
-        let (elements, begin) = (counted.samples.len() as u64, self.window);
+        let begin = self.window;
         let Resolved { samples, files } = resolve(counted, &mut self.processes, &mut self.owners);
         // A sample may still be drained in the window after the one its process ended in.
         self.processes.forget_ended(begin.steady);
@@ -427,13 +435,13 @@ impl<'obj> Loop<'obj> {
         self.counters = counters;
         self.window = end;
         self.window_end = end_of_window(end);
-        self.note_window(elements, end)?;
+        self.note_window(&window, end)?;
         self.unsent.push_back(window);
         self.has_room();
         Ok(())
     }
 
-    fn note_window(&self, elements: u64, end: Moment) -> Result<()> {
+    fn note_window(&self, window: &Window, end: Moment) -> Result<()> {
         self.publish_status()?;
         let mut status = self
             .shared
@@ -442,7 +450,9 @@ impl<'obj> Loop<'obj> {
             .unwrap_or_else(PoisonError::into_inner);
         status.windows += 1;
         status.window_ended = end.steady;
-        status.map_elements = elements;
+        status.map_elements = window.samples.len() as u64;
+        status.stackless += window.events_that_end_in(Outcome::RingFull);
+        status.astray += window.events_that_end_in(Outcome::Astray);
         status.map_capacity = self.profiler.capacity().into();
         Ok(())
     }

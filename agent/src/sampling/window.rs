@@ -2,7 +2,7 @@
 
 use crate::owner::Owner;
 use crate::process::MappedFile;
-use bpf::{Counters, FileId, Thread, ThreadNames, Word};
+use bpf::{Counters, FileId, Outcome, Thread, ThreadNames, Word};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,4 +43,16 @@ pub(crate) struct Window {
     pub(crate) ended: Vec<CaptureId>,
     /// What was counted and lost in it.
     pub(crate) counters: Counters,
+}
+
+impl Window {
+    /// Samples whose walk ended so.
+    pub(super) fn events_that_end_in(&self, outcome: Outcome) -> u64 {
+        let end = Some(Word::outcome(outcome));
+        let ended = self
+            .samples
+            .iter()
+            .filter(|sample| sample.stack.last().copied() == end);
+        ended.map(|sample| sample.events).sum()
+    }
 }

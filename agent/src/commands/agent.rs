@@ -1,0 +1,235 @@
+//! `thermograph agent`: watches the host until it is told to stop.
+
+use super::signals::Signals;
+use crate::capture::{CaptureError, CaptureOrder, CaptureRequest, Captured, Captures};
+use crate::cli::AgentArgs;
+use crate::export::{ExportMetrics, Exporter, PyroscopeConfig};
+use crate::metrics::SelfMetrics;
+use crate::naming::{Assembler, CaptureDesk, Deliver, Delivery};
+use crate::page::{Access, Health, Page};
+use crate::page_token::page_token;
+use crate::sampling::{Collector, Command, SamplingOptions};
+use crate::store::{self, Store, Stretch};
+use anyhow::{Context, Result, anyhow};
+use bpf::Filter;
+use prometheus_client::registry::Registry;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How long what is left may take to be sent at the end: systemd waits 90 s before it kills.
+const FLUSH: Duration = Duration::from_secs(10);
+/// How often it is looked whether sampling goes on.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Watches the host until a signal asks for the end.
+pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
+    // Whatever is wrong with the arguments shall be known before anything is sampled.
+    let token = page_token(args)?;
+    let listener = crate::page::bind(args.listen)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let _inside = runtime.enter();
+    let mut signals = Signals::new()?;
+    let mut registry = Registry::default();
+    let exporter = exporter(args, &mut registry)?;
+    let parts = Parts::start(args, exporter.clone(), &mut registry)?;
+
+    let (captures, orders) = Captures::new();
+    tokio::spawn(take_orders(
+        orders,
+        Arc::clone(&parts.collector),
+        Arc::clone(&parts.desk),
+    ));
+    let page = Page {
+        store: Arc::clone(&parts.store),
+        health: Arc::clone(&parts.health),
+        captures,
+        metrics: Arc::new(registry),
+        access: Access::new(args.listen, token.map(|token| token.reveal().to_owned())),
+    };
+    let address = listener
+        .local_addr()
+        .context("cannot tell the page's address")?;
+    let (stop_page, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(page.serve(listener, async {
+        // Dropping the other end stops the page too.
+        let _ = stopped.await;
+    }));
+    eprintln!("thermograph: this host's flame graph is at http://{address}");
+
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            () = signals.next() => Ok(ExitCode::SUCCESS),
+            error = sampling_ended(&parts.collector) => Err(error),
+        }
+    });
+    parts.stop();
+    if let Some(exporter) = exporter.and_then(Arc::into_inner) {
+        let left = runtime.block_on(exporter.flush(FLUSH));
+        if left > 0 {
+            tracing::warn!("{left} profiles could not be pushed before the end");
+        }
+    }
+    drop(stop_page);
+    let _ = runtime.block_on(serving);
+    outcome
+}
+
+/// Starts to push, if there is a server to push to.
+fn exporter(args: &AgentArgs, registry: &mut Registry) -> Result<Option<Arc<Exporter>>> {
+    let Some(url) = &args.pyroscope_url else {
+        return Ok(None);
+    };
+    let config = PyroscopeConfig {
+        url: url.to_string(),
+        user: args.pyroscope_basic_auth_user.clone(),
+        password: args.pyroscope_basic_auth_password.clone(),
+        bearer_token: args.pyroscope_bearer_token.clone(),
+        tenant_id: args.pyroscope_tenant_id.clone(),
+        interval: args.push_interval,
+        limits: Default::default(),
+    };
+    let exporter = Exporter::start(&config, &args.node_name(), ExportMetrics::new(registry))?;
+    Ok(Some(Arc::new(exporter)))
+}
+
+/// The threads that sample and name, and what they fill.
+struct Parts {
+    collector: Arc<Collector>,
+    assembler: JoinHandle<()>,
+    desk: Arc<CaptureDesk>,
+    store: Arc<Store>,
+    health: Arc<Health>,
+}
+
+impl Parts {
+    fn start(
+        args: &AgentArgs,
+        exporter: Option<Arc<Exporter>>,
+        registry: &mut Registry,
+    ) -> Result<Self> {
+        let options = SamplingOptions {
+            frequency: args.frequency,
+            idle: args.idle,
+            filter: Filter::Everything,
+            interval: args.push_interval,
+        };
+        let period = options.period();
+        let (collector, windows) = Collector::start(options)?;
+        let collector = Arc::new(collector);
+        let desk = Arc::new(CaptureDesk::default());
+        let store = Arc::new(Store::new(store::DEFAULT_BUDGET));
+        let health = Arc::new(Health::new());
+        let trouble = Arc::new(Mutex::default());
+        let deliver = deliver(Arc::clone(&store), Arc::clone(&health), exporter);
+        let assembler = Assembler::start(
+            period,
+            windows,
+            Arc::clone(&desk),
+            Some(deliver),
+            Arc::clone(&trouble),
+        )
+        .context("cannot start a thread")?;
+        let metrics = SelfMetrics {
+            collector: Arc::clone(&collector),
+            naming: trouble,
+        };
+        registry.register_collector(Box::new(metrics));
+        Ok(Self {
+            collector,
+            assembler,
+            desk,
+            store,
+            health,
+        })
+    }
+
+    /// Ends both threads; when this returns, what they had is with the exporter.
+    fn stop(self) {
+        self.collector.stop();
+        if self.assembler.join().is_err() {
+            tracing::error!("the naming thread has panicked");
+        }
+    }
+}
+
+/// Hands profiles to the page and to the server.
+fn deliver(store: Arc<Store>, health: Arc<Health>, exporter: Option<Arc<Exporter>>) -> Deliver {
+    Box::new(move |delivery| match delivery {
+        Delivery::Window {
+            span,
+            lost,
+            profiles,
+        } => {
+            health.window_closed();
+            store.add_window(Stretch {
+                start_unix_nanos: span.start_unix_nanos,
+                duration: span.duration,
+                lost,
+                profiles,
+            });
+        }
+        Delivery::Interval { span, profiles } => {
+            let length = i64::try_from(span.duration.as_nanos()).unwrap_or(i64::MAX);
+            let end = span.start_unix_nanos.saturating_add(length);
+            store.close_interval(span.start_unix_nanos..end, profiles.clone());
+            if let Some(exporter) = &exporter {
+                exporter.submit(profiles);
+            }
+        }
+    })
+}
+
+/// Resolves when the sampling thread has ended, which it does on errors only.
+async fn sampling_ended(collector: &Collector) -> anyhow::Error {
+    while collector.is_running() {
+        tokio::time::sleep(WATCH).await;
+    }
+    anyhow!("sampling has ended: the log says why")
+}
+
+/// Lets captures begin and end.
+async fn take_orders(
+    mut orders: mpsc::Receiver<CaptureOrder>,
+    collector: Arc<Collector>,
+    desk: Arc<CaptureDesk>,
+) {
+    while let Some(order) = orders.recv().await {
+        tokio::spawn(capture(order, Arc::clone(&collector), Arc::clone(&desk)));
+    }
+}
+
+async fn capture(mut order: CaptureOrder, collector: Arc<Collector>, desk: Arc<CaptureDesk>) {
+    let CaptureRequest { pid, duration } = order.request;
+    if let Some(pid) = pid
+        && !Path::new(&format!("/proc/{pid}")).exists()
+    {
+        // Whoever asked may have gone.
+        let _ = order.reply.send(Err(CaptureError::NoSuchProcess(pid)));
+        return;
+    }
+    let (capture, answer) = desk.open(pid);
+    collector.command(Command::Begin {
+        capture,
+        duration: Some(duration),
+    });
+    tokio::select! {
+        caught = answer => {
+            let captured = caught.ok().and_then(|caught| {
+                let lost = caught.counters.ticks_lost + caught.counters.counts_full + caught.left_out;
+                Some(Captured { profile: caught.profile?, samples: caught.samples, lost })
+            });
+            let _ = order.reply.send(captured.ok_or(CaptureError::Stopping));
+        }
+        () = order.reply.closed() => {
+            desk.cancel(capture);
+            collector.command(Command::End { capture });
+        }
+    }
+}

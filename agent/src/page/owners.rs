@@ -1,0 +1,74 @@
+//! `/api/owners`: who used the CPU.
+
+use super::Shared;
+use super::answer::Refusal;
+use super::query::{Parameters, Time, owner_id};
+use crate::owner::Owner;
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One owner's part.
+#[derive(Debug, Serialize)]
+pub(super) struct OwnerShare {
+    id: String,
+    labels: Labels,
+    cpu_nanos: u64,
+    samples: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Labels {
+    service_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+}
+
+impl From<&Owner> for Labels {
+    fn from(owner: &Owner) -> Self {
+        let owner = owner.clone();
+        Self {
+            service_name: owner.service_name,
+            container_id: owner.container_id,
+            container: owner.container,
+            pod: owner.pod,
+            namespace: owner.namespace,
+            unit: owner.unit,
+        }
+    }
+}
+
+/// The one with the most CPU time first.
+pub(super) async fn owners(
+    State(shared): State<Arc<Shared>>,
+    Parameters(time): Parameters<Time>,
+) -> Result<Json<Vec<OwnerShare>>, Refusal> {
+    let profiles = shared.store.profiles(None, time.range()?);
+    let mut sums: HashMap<&Owner, (u64, u64)> = HashMap::new();
+    for profile in &profiles {
+        let (cpu_nanos, samples) = sums.entry(&profile.owner).or_default();
+        *cpu_nanos = cpu_nanos.saturating_add(profile.cpu_nanos);
+        *samples = samples.saturating_add(profile.samples);
+    }
+    let mut shares: Vec<OwnerShare> = sums
+        .into_iter()
+        .map(|(owner, (cpu_nanos, samples))| OwnerShare {
+            id: owner_id(owner),
+            labels: owner.into(),
+            cpu_nanos,
+            samples,
+        })
+        .collect();
+    shares.sort_by(|a, b| (b.cpu_nanos, &a.id).cmp(&(a.cpu_nanos, &b.id)));
+    Ok(Json(shares))
+}

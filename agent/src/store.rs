@@ -1,0 +1,312 @@
+//! The last hour of profiles, in bounded memory, for the page and its downloads.
+
+use crate::owner::Owner;
+use crate::profile::OwnerProfile;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Bytes the profiles may take where nothing else is said.
+pub(crate) const DEFAULT_BUDGET: usize = 12 << 20;
+
+/// How long a profile is kept if memory allows.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// What an [`OwnerProfile`] takes beside its encoded bytes: itself, its counters and its place in a list.
+const OVERHEAD: usize = size_of::<OwnerProfile>() + 6 * size_of::<usize>();
+
+/// Profiles of the last hour. Shared by the sampling side, which adds, and the page, which asks.
+#[derive(Debug)]
+pub(crate) struct Store {
+    budget: usize,
+    kept: Mutex<Kept>,
+}
+
+/// What was profiled over one window, or over the interval that windows were merged into.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretch {
+    /// Begin, nanoseconds since the Unix epoch.
+    pub(crate) start_unix_nanos: i64,
+    /// Time sampled.
+    pub(crate) duration: Duration,
+    /// Ticks that were lost.
+    pub(crate) lost: u64,
+    /// The profiles: none where nothing ran.
+    pub(crate) profiles: Vec<Arc<OwnerProfile>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// In the order they came in, which is the order of time while nobody sets the clock.
+    stretches: VecDeque<Stretch>,
+    bytes: usize,
+}
+
+impl Store {
+    /// One that keeps at most `budget` bytes of profiles.
+    pub(crate) fn new(budget: usize) -> Self {
+        Self {
+            budget,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Adds what one window counted.
+    pub(crate) fn add_window(&self, window: Stretch) {
+        self.kept().push(window, self.budget);
+    }
+
+    /// Replaces the windows that began within `interval` (nanoseconds since the Unix epoch) by their merged `profiles`.
+    pub(crate) fn close_interval(&self, interval: Range<i64>, profiles: Vec<Arc<OwnerProfile>>) {
+        let mut kept = self.kept();
+        let mut merged = Stretch {
+            start_unix_nanos: interval.start,
+            duration: Duration::ZERO,
+            lost: 0,
+            profiles,
+        };
+        kept.stretches.retain(|window| {
+            let replaced = interval.contains(&window.start_unix_nanos);
+            if replaced {
+                merged.duration = merged.duration.saturating_add(window.duration);
+                merged.lost = merged.lost.saturating_add(window.lost);
+            }
+            !replaced
+        });
+        kept.bytes = kept.stretches.iter().map(Stretch::bytes).sum();
+        if merged.duration.is_zero() {
+            // Its windows had to go before it was closed.
+            let longest = merged.profiles.iter().map(|profile| profile.duration).max();
+            merged.duration = longest.unwrap_or_default();
+        }
+        kept.push(merged, self.budget);
+    }
+
+    /// What began within `range` (nanoseconds since the Unix epoch), oldest first.
+    pub(crate) fn stretches(&self, range: Range<i64>) -> Vec<Stretch> {
+        let mut found: Vec<Stretch> = self
+            .kept()
+            .stretches
+            .iter()
+            .filter(|stretch| range.contains(&stretch.start_unix_nanos))
+            .cloned()
+            .collect();
+        found.sort_by_key(|stretch| stretch.start_unix_nanos);
+        found
+    }
+
+    /// The profiles that began within `range` (milliseconds since the Unix epoch), oldest first: those of `owner`, or all.
+    pub(crate) fn profiles(
+        &self,
+        owner: Option<&Owner>,
+        range: Range<i64>,
+    ) -> Vec<Arc<OwnerProfile>> {
+        let nanos = range.start.saturating_mul(1_000_000)..range.end.saturating_mul(1_000_000);
+        self.stretches(nanos)
+            .into_iter()
+            .flat_map(|stretch| stretch.profiles)
+            .filter(|profile| owner.is_none_or(|owner| *profile.owner == *owner))
+            .collect()
+    }
+
+    /// Begin of the oldest thing kept, nanoseconds since the Unix epoch.
+    pub(crate) fn reaches_back_to(&self) -> Option<i64> {
+        let kept = self.kept();
+        let starts = kept
+            .stretches
+            .iter()
+            .map(|stretch| stretch.start_unix_nanos);
+        starts.min()
+    }
+
+    /// Bytes in use.
+    pub(crate) fn bytes(&self) -> usize {
+        self.kept().bytes
+    }
+
+    /// A reader that panicked has changed nothing.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stretch {
+    fn bytes(&self) -> usize {
+        let profiles: usize = self.profiles.iter().map(|profile| cost(profile)).sum();
+        size_of::<Self>() + profiles
+    }
+
+    /// Lets go of the profiles with the least CPU time, until the rest fits.
+    fn shrink_to(&mut self, budget: usize) {
+        self.profiles
+            .sort_by_key(|profile| std::cmp::Reverse(profile.cpu_nanos));
+        let mut bytes = size_of::<Self>();
+        self.profiles.retain(|profile| {
+            let with_it = bytes + cost(profile);
+            let fits = with_it <= budget;
+            if fits {
+                bytes = with_it;
+            }
+            fits
+        });
+    }
+}
+
+fn cost(profile: &OwnerProfile) -> usize {
+    OVERHEAD + profile.pprof.len()
+}
+
+impl Kept {
+    /// Adds `stretch` and lets go of the oldest until all fits.
+    fn push(&mut self, mut stretch: Stretch, budget: usize) {
+        if stretch.bytes() > budget {
+            stretch.shrink_to(budget);
+        }
+        let kept = i64::try_from(KEPT.as_nanos()).unwrap_or(i64::MAX);
+        let oldest = stretch.start_unix_nanos.saturating_sub(kept);
+        self.bytes += stretch.bytes();
+        self.stretches.push_back(stretch);
+        while let Some(front) = self.stretches.front()
+            && (self.bytes > budget || front.start_unix_nanos < oldest)
+            && self.stretches.len() > 1
+        {
+            self.bytes -= front.bytes();
+            self.stretches.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn owner(name: &str) -> Arc<Owner> {
+        Arc::new(Owner {
+            service_name: name.to_owned(),
+            container_id: None,
+            container: None,
+            pod: None,
+            namespace: None,
+            unit: None,
+        })
+    }
+
+    fn profile(name: &str, start: i64, cpu_nanos: u64, bytes: usize) -> Arc<OwnerProfile> {
+        Arc::new(OwnerProfile {
+            owner: owner(name),
+            start_unix_nanos: start * SECOND,
+            duration: Duration::from_secs(5),
+            samples: 1,
+            cpu_nanos,
+            pprof: Bytes::from(vec![0; bytes]),
+        })
+    }
+
+    fn window(start: i64, profiles: Vec<Arc<OwnerProfile>>) -> Stretch {
+        Stretch {
+            start_unix_nanos: start * SECOND,
+            duration: Duration::from_secs(5),
+            lost: 2,
+            profiles,
+        }
+    }
+
+    fn names(profiles: &[Arc<OwnerProfile>]) -> Vec<&str> {
+        profiles
+            .iter()
+            .map(|profile| profile.owner.service_name.as_str())
+            .collect()
+    }
+
+    /// Begin included, end excluded, by owner: two ranges side by side show everything once.
+    #[test]
+    fn asked_by_time_and_owner() {
+        let store = Store::new(DEFAULT_BUDGET);
+        store.add_window(window(
+            100,
+            vec![profile("a", 100, 1, 0), profile("b", 100, 1, 0)],
+        ));
+        store.add_window(window(105, vec![profile("a", 105, 1, 0)]));
+        let b = owner("b");
+        assert_eq!(names(&store.profiles(None, 100_000..105_000)), ["a", "b"]);
+        assert_eq!(names(&store.profiles(None, 105_000..110_000)), ["a"]);
+        assert_eq!(names(&store.profiles(Some(&b), 0..i64::MAX)), ["b"]);
+        assert!(store.profiles(None, 0..100_000).is_empty());
+        assert!(store.profiles(None, i64::MIN..i64::MIN).is_empty());
+        assert_eq!(store.reaches_back_to(), Some(100 * SECOND));
+    }
+
+    /// Windows make room for the interval they were merged into, whose time and losses are theirs; a window of the next
+    /// interval that came in first stays.
+    #[test]
+    fn an_interval_replaces_its_windows() {
+        let store = Store::new(DEFAULT_BUDGET);
+        for start in [85, 90, 95, 100, 105] {
+            store.add_window(window(start, vec![profile("w", start, 1, 10)]));
+        }
+        store.close_interval(
+            90 * SECOND..105 * SECOND,
+            vec![profile("merged", 90, 3, 10)],
+        );
+        assert_eq!(
+            names(&store.profiles(None, 0..i64::MAX)),
+            ["w", "merged", "w"]
+        );
+        let merged = &store.stretches(90 * SECOND..105 * SECOND)[0];
+        assert_eq!(merged.duration, Duration::from_secs(15));
+        assert_eq!(merged.lost, 6);
+        assert_eq!(
+            store.bytes(),
+            3 * window(0, vec![profile("", 0, 1, 10)]).bytes()
+        );
+    }
+
+    /// Memory stays within the budget, whatever comes; the oldest goes first and the store says how far it reaches.
+    #[test]
+    fn bounded_by_memory() {
+        let store = Store::new(10_000);
+        for start in 0..100 {
+            store.add_window(window(start, vec![profile("a", start, 1, 1000)]));
+            assert!(store.bytes() <= 10_000);
+        }
+        let reach = store.reaches_back_to().unwrap() / SECOND;
+        assert!((85..99).contains(&reach), "{reach}");
+        assert_eq!(store.profiles(None, 0..i64::MAX).len() as i64, 100 - reach);
+    }
+
+    /// Of one window that is larger than everything allowed, the owners with the most CPU time stay.
+    #[test]
+    fn a_window_larger_than_the_budget() {
+        let store = Store::new(5_000);
+        let profiles = (0..100).map(|cpu| profile(&cpu.to_string(), 7, cpu, 1000));
+        store.add_window(window(7, profiles.collect()));
+        assert!(store.bytes() <= 5_000);
+        assert_eq!(
+            names(&store.profiles(None, 0..i64::MAX)),
+            ["99", "98", "97", "96"]
+        );
+    }
+
+    /// An hour back and no further; a clock that jumps a day ahead or to the ends of time breaks nothing.
+    #[test]
+    fn bounded_by_time() {
+        let store = Store::new(DEFAULT_BUDGET);
+        for start in (0..7200).step_by(15) {
+            store.add_window(window(start, vec![]));
+        }
+        assert_eq!(store.reaches_back_to(), Some((7185 - 3600) * SECOND));
+        store.add_window(window(100_000, vec![]));
+        assert_eq!(store.reaches_back_to(), Some(100_000 * SECOND));
+        for start_unix_nanos in [i64::MIN, i64::MAX] {
+            store.add_window(Stretch {
+                start_unix_nanos,
+                ..window(0, vec![])
+            });
+        }
+        assert_eq!(store.reaches_back_to(), Some(i64::MAX));
+    }
+}
