@@ -3,7 +3,7 @@
 use super::signals::Signals;
 use crate::capture::{CaptureError, CaptureOrder, CaptureRequest, Captured, Captures};
 use crate::cli::AgentArgs;
-use crate::export::{ExportMetrics, Exporter, PyroscopeConfig};
+use crate::export::{Credentials, ExportMetrics, Exporter, PyroscopeConfig};
 use crate::metrics::SelfMetrics;
 use crate::naming::{Assembler, CaptureDesk, Deliver, Delivery};
 use crate::page::{Access, Health, Page};
@@ -86,11 +86,18 @@ fn exporter(args: &AgentArgs, registry: &mut Registry) -> Result<Option<Arc<Expo
     let Some(url) = &args.pyroscope_url else {
         return Ok(None);
     };
+    let (user, password) = (
+        &args.pyroscope_basic_auth_user,
+        &args.pyroscope_basic_auth_password,
+    );
+    let credentials = match (user, password, &args.pyroscope_bearer_token) {
+        (Some(user), Some(password), _) => Credentials::Basic(user.clone(), password.clone()),
+        (_, _, Some(token)) => Credentials::Bearer(token.clone()),
+        _ => Credentials::None,
+    };
     let config = PyroscopeConfig {
-        url: url.to_string(),
-        user: args.pyroscope_basic_auth_user.clone(),
-        password: args.pyroscope_basic_auth_password.clone(),
-        bearer_token: args.pyroscope_bearer_token.clone(),
+        url: url.clone(),
+        credentials,
         tenant_id: args.pyroscope_tenant_id.clone(),
         interval: args.push_interval,
         limits: Default::default(),

@@ -1,11 +1,11 @@
 //! One push over HTTP: how it is sent, and what came of it.
 
-use super::config::{Credentials, Endpoint};
+use super::config::{Credentials, PyroscopeConfig};
 use super::retry::{Answer, Outcome};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, Response, Url, redirect};
 use serde::Deserialize;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -22,7 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sends pushes to one server over connections it keeps.
 pub(super) struct PushClient {
     http: Client,
-    endpoint: Endpoint,
+    url: Url,
+    credentials: Credentials,
+    tenant: Option<String>,
 }
 
 /// Body of a Connect error.
@@ -32,25 +34,30 @@ struct ConnectError {
 }
 
 impl PushClient {
-    /// A client that gives up on a push after `timeout`.
-    pub(super) fn new(endpoint: Endpoint, timeout: Duration) -> Result<PushClient> {
+    /// A client of the server in `config`.
+    pub(super) fn new(config: &PyroscopeConfig) -> Result<PushClient> {
         // An error means that another part of the process was first, with the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
             .user_agent(concat!("thermograph/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            .timeout(timeout)
+            .timeout(config.limits.timeout)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE)
             .tcp_nodelay(true);
-        if endpoint.url.scheme() == "http" {
+        if config.url.scheme() == "http" {
             // Without this, a host that has no certificates installed could not push over http either.
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().context(
             "https to pyroscope cannot be set up: install the system's CA certificates (package ca-certificates)",
         )?;
-        Ok(PushClient { http, endpoint })
+        Ok(PushClient {
+            http,
+            url: config.push_url()?,
+            credentials: config.credentials.clone(),
+            tenant: config.tenant_id.clone(),
+        })
     }
 
     /// Sends the encoded `PushRequest` once.
@@ -58,15 +65,15 @@ impl PushClient {
         // A charset parameter, or any other type, is answered 415.
         let mut request = self
             .http
-            .post(self.endpoint.url.clone())
+            .post(self.url.clone())
             .header(CONTENT_TYPE, "application/proto")
             .body(body);
-        request = match &self.endpoint.credentials {
+        request = match &self.credentials {
             Credentials::None => request,
             Credentials::Basic(user, password) => request.basic_auth(user, Some(password.reveal())),
             Credentials::Bearer(token) => request.bearer_auth(token.reveal()),
         };
-        if let Some(tenant) = &self.endpoint.tenant {
+        if let Some(tenant) = &self.tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }
         match request.send().await {

@@ -5,36 +5,21 @@ use pprof_proto::kind::PROCESS_CPU;
 use pprof_proto::labels::MAX_VALUE_BYTES;
 use pprof_proto::push::LabelPair;
 
-/// What the server itself calls a series without a service name; an empty one it answers 400.
-const UNNAMED: &str = "unknown_service";
-
-/// Labels of the on-CPU profile of `owner` on the host `node`: one of each name, none empty, nothing of a process or a
-/// thread, because the server keeps a series for each combination.
+/// Labels of the on-CPU profile of `owner` on the host `node`: one of each name, none empty (the server drops those in
+/// silence), nothing of a process or a thread, because the server keeps a series for each combination.
 pub(super) fn on_cpu(owner: &Owner, node: &str) -> Vec<LabelPair> {
-    let service_name = if owner.service_name.is_empty() {
-        UNNAMED
-    } else {
-        &owner.service_name
-    };
     [
-        ("__name__", Some(PROCESS_CPU.name)),
-        ("service_name", Some(service_name)),
-        ("node", Some(node)),
-        ("container_id", owner.container_id.as_deref()),
-        ("container", owner.container.as_deref()),
-        ("pod", owner.pod.as_deref()),
-        ("namespace", owner.namespace.as_deref()),
-        ("unit", owner.unit.as_deref()),
+        ("__name__", PROCESS_CPU.name),
+        ("node", node),
         // An SDK in the program may push under the same service name: its values are summed with ours unless told apart.
-        ("profiler", Some("thermograph")),
+        ("profiler", "thermograph"),
     ]
     .into_iter()
-    .filter_map(|(name, value)| {
-        let value = cut(value?);
-        (!value.is_empty()).then(|| LabelPair {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        })
+    .chain(owner.labels())
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| LabelPair {
+        name: name.to_owned(),
+        value: cut(value).to_owned(),
     })
     .collect()
 }
@@ -69,11 +54,11 @@ mod tests {
         };
         assert_eq!(
             names(&on_cpu(&owner, "host")),
-            ["__name__", "service_name", "node", "unit", "profiler"]
+            ["__name__", "node", "profiler", "service_name", "unit"]
         );
         assert_eq!(
             names(&on_cpu(&owner, "")),
-            ["__name__", "service_name", "unit", "profiler"]
+            ["__name__", "profiler", "service_name", "unit"]
         );
     }
 
@@ -93,26 +78,26 @@ mod tests {
             names(&labels),
             [
                 "__name__",
-                "service_name",
                 "node",
+                "profiler",
+                "service_name",
                 "container_id",
                 "container",
                 "pod",
-                "namespace",
-                "profiler"
+                "namespace"
             ]
         );
         assert_eq!(
-            (labels[0].value.as_str(), labels[1].value.as_str()),
+            (labels[0].value.as_str(), labels[3].value.as_str()),
             ("process_cpu", "checkout")
         );
     }
 
-    /// Hostile names: no name becomes the server's own word for it, an endless one is cut between characters.
+    /// An endless name is cut between characters.
     #[test]
     fn hostile_names_stay_within_the_servers_rules() {
-        let mut owner = Owner {
-            service_name: String::new(),
+        let owner = Owner {
+            service_name: "🔥".repeat(3000),
             container_id: None,
             container: Some(format!("x{}", "é".repeat(5000))),
             pod: None,
@@ -120,9 +105,16 @@ mod tests {
             unit: None,
         };
         let labels = on_cpu(&owner, "host");
-        assert_eq!(labels[1].value, "unknown_service");
-        assert_eq!(labels[3].value, format!("x{}", "é".repeat(1023)));
-        owner.service_name = "🔥".repeat(3000);
-        assert_eq!(on_cpu(&owner, "host")[1].value.len(), 2048);
+        let value = |name: &str| {
+            labels
+                .iter()
+                .find(|label| label.name == name)
+                .map(|label| label.value.as_str())
+        };
+        assert_eq!(
+            value("container"),
+            Some(format!("x{}", "é".repeat(1023)).as_str())
+        );
+        assert_eq!(value("service_name").map(str::len), Some(2048));
     }
 }

@@ -23,7 +23,7 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use config::{PushLimits, PyroscopeConfig};
+pub(crate) use config::{Credentials, PushLimits, PyroscopeConfig};
 pub(crate) use metrics::ExportMetrics;
 
 use crate::profile::OwnerProfile;
@@ -60,7 +60,7 @@ impl Exporter {
         let limits = config.limits.clone();
         let sender = Arc::new(Sender {
             node: node.to_owned(),
-            client: client::PushClient::new(config.endpoint()?, limits.timeout)?,
+            client: client::PushClient::new(config)?,
             pace: pace::Pace::new(limits.rate, limits.burst),
             metrics,
             complaints: complaints::Complaints::default(),

@@ -99,12 +99,11 @@ async fn credentials_are_sent() {
     let basic = demands("Basic bWU6czNjcmV0");
     let mut with_password = config(&basic.url());
     with_password.tenant_id = Some("team-a".into());
-    with_password.user = Some("me".into());
-    with_password.password = Some("s3cret".to_owned().into());
+    with_password.credentials = Credentials::Basic("me".into(), "s3cret".to_owned().into());
     let bearer = demands("Bearer t0ken");
     let mut with_token = config(&bearer.url());
     with_token.tenant_id = Some("team-b".into());
-    with_token.bearer_token = Some("t0ken".to_owned().into());
+    with_token.credentials = Credentials::Bearer("t0ken".to_owned().into());
     for (server, config, tenant) in [
         (&basic, with_password, "team-a"),
         (&bearer, with_token, "team-b"),

@@ -80,7 +80,7 @@ fn serve(directory: &Path) -> u16 {
 }
 
 async fn push(url: &str) -> Outcome {
-    let client = PushClient::new(config(url).endpoint().unwrap(), PATIENCE).unwrap();
+    let client = PushClient::new(&config(url)).unwrap();
     client.push(Bytes::from_static(b"x")).await
 }
 

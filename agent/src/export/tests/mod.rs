@@ -121,10 +121,8 @@ fn gzip(raw: &[u8]) -> Bytes {
 /// Times short enough for a test, no jitter.
 fn config(url: &str) -> PyroscopeConfig {
     PyroscopeConfig {
-        url: url.to_owned(),
-        user: None,
-        password: None,
-        bearer_token: None,
+        url: url.parse().unwrap(),
+        credentials: Credentials::None,
         tenant_id: None,
         interval: Duration::ZERO,
         limits: PushLimits {
