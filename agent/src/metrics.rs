@@ -2,6 +2,7 @@
 
 use crate::naming::NamingTrouble;
 use crate::sampling::{Collector, Status};
+use crate::store::Store;
 use prometheus_client::collector::Collector as MetricsCollector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct SelfMetrics {
     pub(crate) collector: Arc<Collector>,
     pub(crate) naming: Arc<Mutex<NamingTrouble>>,
+    pub(crate) store: Arc<Store>,
 }
 
 impl fmt::Debug for SelfMetrics {
@@ -30,6 +32,13 @@ impl MetricsCollector for SelfMetrics {
         windows(&mut encoder, &status)?;
         let naming = *self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         mappings_and_names(&mut encoder, &status, naming)?;
+        let help = "Bytes of profiles kept for the page.";
+        gauge(
+            &mut encoder,
+            "thermograph_store_bytes",
+            help,
+            self.store.bytes() as u64,
+        )?;
         process(&mut encoder)
     }
 }
@@ -147,6 +156,20 @@ fn mappings_and_names(
         "thermograph_places_unnamed",
         "Places in code without a symbol.",
         naming.unnamed,
+    )?;
+    let help = "Cgroups whose path never became known: their processes go by their executables.";
+    counter(
+        encoder,
+        "thermograph_cgroups_unknown",
+        help,
+        status.cgroups_unknown,
+    )?;
+    let help = "1 where the kernel gives no names of its functions.";
+    gauge(
+        encoder,
+        "thermograph_kernel_unnamed",
+        help,
+        naming.kernel.into(),
     )
 }
 

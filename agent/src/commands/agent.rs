@@ -146,6 +146,7 @@ impl Parts {
         let metrics = SelfMetrics {
             collector: Arc::clone(&collector),
             naming: trouble,
+            store: Arc::clone(&store),
         };
         registry.register_collector(Box::new(metrics));
         Ok(Self {

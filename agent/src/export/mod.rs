@@ -23,7 +23,7 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use config::{Credentials, PushLimits, PyroscopeConfig};
+pub(crate) use config::{Credentials, PyroscopeConfig};
 pub(crate) use metrics::ExportMetrics;
 
 use crate::profile::OwnerProfile;

@@ -40,7 +40,8 @@ pub(super) fn owner_profiles(tally: &OwnerTally, period: u64) -> Vec<Arc<OwnerPr
 /// The profile of a capture: each sample says whose it is.
 pub(super) fn thread_profile(tally: &ThreadTally, period: u64) -> Option<Profile> {
     let mut stacks_of = Stacks::new(tally.span?, period, &tally.names);
-    for ((thread, stack), (names, sums)) in &tally.stacks {
+    for (thread, of_thread) in &tally.threads {
+        let names = &of_thread.names;
         let (process, name) = (
             String::from_utf8_lossy(&names.process),
             String::from_utf8_lossy(&names.thread),
@@ -51,7 +52,9 @@ pub(super) fn thread_profile(tally: &ThreadTally, period: u64) -> Option<Profile
             ("tid", LabelValue::Number(thread.tid.into())),
             ("thread", LabelValue::Text(&name)),
         ];
-        stacks_of.add(stack, *sums, &labels);
+        for (stack, sums) in &of_thread.stacks {
+            stacks_of.add(stack, *sums, &labels);
+        }
     }
     Some(stacks_of.finish())
 }

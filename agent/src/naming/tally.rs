@@ -66,11 +66,20 @@ impl OwnerTally {
     }
 }
 
+/// What one thread did.
+#[derive(Default)]
+pub(super) struct OfThread {
+    pub(super) names: Arc<ThreadNames>,
+    pub(super) stacks: HashMap<Arc<[Word]>, Sums>,
+}
+
 /// Samples by thread.
 #[derive(Default)]
 pub(super) struct ThreadTally {
     pub(super) span: Option<Span>,
-    pub(super) stacks: HashMap<(Thread, Arc<[Word]>), (Arc<ThreadNames>, Sums)>,
+    pub(super) threads: HashMap<Thread, OfThread>,
+    /// Distinct stacks, summed over threads.
+    stacks: usize,
     pub(super) names: Names,
     /// Samples beyond what is kept.
     pub(super) left_out: u64,
@@ -82,15 +91,24 @@ impl ThreadTally {
     }
 
     pub(super) fn add(&mut self, sample: &Sample) {
-        let key = (sample.thread, Arc::clone(&sample.stack));
-        if self.stacks.len() >= CAPTURE_STACKS && !self.stacks.contains_key(&key) {
+        let thread = self
+            .threads
+            .entry(sample.thread)
+            .or_insert_with(|| OfThread {
+                names: Arc::clone(&sample.names),
+                stacks: HashMap::new(),
+            });
+        if let Some(sums) = thread.stacks.get_mut(&sample.stack) {
+            sums.add(sample);
+        } else if self.stacks < CAPTURE_STACKS {
+            self.stacks += 1;
+            thread
+                .stacks
+                .entry(Arc::clone(&sample.stack))
+                .or_default()
+                .add(sample);
+        } else {
             self.left_out = self.left_out.saturating_add(sample.events);
-            return;
         }
-        let (_, sums) = self
-            .stacks
-            .entry(key)
-            .or_insert_with(|| (Arc::clone(&sample.names), Sums::default()));
-        sums.add(sample);
     }
 }

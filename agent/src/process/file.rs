@@ -121,7 +121,7 @@ impl MappedFile {
             .wait_timeout_while(self.lock(), patience, |opened| {
                 matches!(opened, Opened::Pending)
             })
-            .map_or_else(PoisonError::into_inner, |waited| waited);
+            .unwrap_or_else(PoisonError::into_inner);
         match &*waited.0 {
             Opened::Pending => Err("not opened in time".to_owned()),
             Opened::Ready(module, _) => Ok(Arc::clone(module)),

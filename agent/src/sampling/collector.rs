@@ -71,6 +71,8 @@ pub(crate) struct Status {
     /// Samples whose chain of frame pointers led astray: their roots are missing.
     pub(crate) astray: u64,
     pub(crate) trouble: Trouble,
+    /// Cgroups whose path never became known.
+    pub(crate) cgroups_unknown: u64,
 }
 
 /// The running thread. Dropped, it stops.
@@ -380,6 +382,7 @@ impl<'obj> Loop<'obj> {
             .unwrap_or_else(PoisonError::into_inner);
         status.counters = self.profiler.counters()?;
         status.trouble = self.processes.trouble();
+        status.cgroups_unknown = self.owners.unknown();
         let mut lost = self
             .shared
             .lost_by_cpu

@@ -50,6 +50,11 @@ impl Owners {
         }
     }
 
+    /// Cgroups whose path never became known: their processes go by their executables.
+    pub(super) fn unknown(&self) -> u64 {
+        self.cgroups.as_ref().map_or(0, Cgroups::unknown)
+    }
+
     /// The owner of a thread that was sampled in this cgroup.
     pub(super) fn of(&mut self, cgroup: u64, names: &ThreadNames) -> Arc<Owner> {
         // A thread that is giving back its memory has no executable any more, but still its process's name.

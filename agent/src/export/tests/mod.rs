@@ -5,6 +5,7 @@ mod bounds;
 mod fates;
 mod https;
 
+use super::config::PushLimits;
 use super::*;
 use crate::owner::Owner;
 use ::tests::pyroscope::{Fault, Limits, Pyroscope};
