@@ -61,7 +61,7 @@ fn samples(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result 
     let help = "Samples that are counted but incomplete, by what is wrong with their stack.";
     let incomplete = [
         ("stack_lost", status.stackless),
-        ("too_deep", counters.too_deep),
+        ("too_deep", status.too_deep),
         ("hash_collision", counters.hash_collisions),
         ("astray", status.astray),
     ];

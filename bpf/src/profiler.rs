@@ -114,8 +114,6 @@ pub struct Counters {
     pub threads_full: u64,
     /// Samples counted under another stack that has the same hash.
     pub hash_collisions: u64,
-    /// Samples whose user stack had more frames than fit.
-    pub too_deep: u64,
     /// Ticks that no program run answered.
     pub ticks_lost: u64,
     /// Records of stacks that could not be read.
@@ -144,7 +142,6 @@ impl Counters {
             ring_full: f(self.ring_full, other.ring_full),
             threads_full: f(self.threads_full, other.threads_full),
             hash_collisions: f(self.hash_collisions, other.hash_collisions),
-            too_deep: f(self.too_deep, other.too_deep),
             ticks_lost: f(self.ticks_lost, other.ticks_lost),
             malformed: f(self.malformed, other.malformed),
         }
@@ -290,7 +287,6 @@ impl<'obj> Profiler<'obj> {
             sum.ring_full += cpu.ring_full;
             sum.threads_full += cpu.threads_full;
             sum.hash_collisions += cpu.hash_collisions;
-            sum.too_deep += cpu.too_deep;
         }
         Ok(sum)
     }

@@ -55,15 +55,18 @@ fn a_busy_process_is_counted_with_stacks_and_names() {
     let mut profiler = load(&mut storage, Filter::Process(id()));
     burn(Duration::from_secs(1));
     let counted = profiler.swap().unwrap();
-    let seconds = counted
+    // On a busy machine ticks get lost, and are known to be.
+    profiler.follow_cpus().unwrap();
+    let lost = profiler.counters().unwrap().ticks_lost * bpf::period(FREQUENCY);
+    let counted_nanos = counted
         .samples
         .iter()
         .map(|sample| sample.amount)
-        .sum::<u64>() as f64
-        / 1e9;
+        .sum::<u64>();
+    let seconds = (counted_nanos + lost) as f64 / 1e9;
     assert!(
-        (0.9..2.0).contains(&seconds),
-        "one second of CPU time was burnt, {seconds} counted"
+        (0.95..2.0).contains(&seconds),
+        "one second of CPU time was burnt, {seconds} counted or known to be lost"
     );
     for sample in &counted.samples {
         assert_eq!(sample.thread.tgid, id());

@@ -7,7 +7,10 @@ use std::fmt::Write;
 pub(crate) fn losses(captured: &Captured) -> Vec<(&'static str, u64)> {
     let counters = &captured.counters;
     [
-        ("ticks the kernel did not deliver", counters.ticks_lost),
+        (
+            "ticks of the whole host that the kernel did not deliver",
+            counters.ticks_lost,
+        ),
         ("map of counts full", counters.counts_full),
         ("beyond what is kept of one recording", captured.left_out),
     ]
@@ -27,11 +30,11 @@ pub(crate) fn summary(captured: &Captured) -> String {
         // Writing to a string cannot fail.
         let _ = write!(line, ", {lost} lost ({reason})");
     }
-    if captured.counters.too_deep > 0 {
+    if captured.too_deep > 0 {
         let _ = write!(
             line,
             ", {} with their roots cut off (stack too deep)",
-            captured.counters.too_deep
+            captured.too_deep
         );
     }
     line

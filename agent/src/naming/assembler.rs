@@ -6,7 +6,7 @@ use super::names::{Namer, Names, NamingTrouble};
 use super::tally::{OwnerTally, Span, ThreadTally};
 use crate::profile::OwnerProfile;
 use crate::sampling::{CaptureId, Sample, Window};
-use bpf::Counters;
+use bpf::{Counters, Outcome};
 use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +51,7 @@ struct CaptureTally {
     threads: ThreadTally,
     counters: Counters,
     samples: u64,
+    too_deep: u64,
 }
 
 impl Assembler {
@@ -160,6 +161,9 @@ impl Assembler {
         for sample in window.samples.iter().filter(wanted) {
             tally.threads.add(sample);
             tally.samples += sample.events;
+            if sample.ended_in(Outcome::TooDeep) {
+                tally.too_deep += sample.events;
+            }
             for word in sample.stack.iter() {
                 if let Some(name) = names.get(word) {
                     tally
@@ -178,6 +182,7 @@ impl Assembler {
             waiting.answer(Captured {
                 profile: thread_profile(&tally.threads, self.period),
                 samples: tally.samples,
+                too_deep: tally.too_deep,
                 left_out: tally.threads.left_out,
                 counters: tally.counters,
             });

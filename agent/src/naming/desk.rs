@@ -15,6 +15,8 @@ pub(crate) struct Captured {
     pub(crate) profile: Option<Profile>,
     /// Samples in it.
     pub(crate) samples: u64,
+    /// Of them, those whose stack has more frames than fit: their roots are missing.
+    pub(crate) too_deep: u64,
     /// Samples beyond what is kept of one capture.
     pub(crate) left_out: u64,
     /// What was counted and lost on the whole host meanwhile.

@@ -68,6 +68,8 @@ pub(crate) struct Status {
     pub(crate) map_capacity: u64,
     /// Samples whose stack never reached the agent.
     pub(crate) stackless: u64,
+    /// Samples whose stack has more frames than fit: their roots are missing.
+    pub(crate) too_deep: u64,
     /// Samples whose chain of frame pointers led astray: their roots are missing.
     pub(crate) astray: u64,
     pub(crate) trouble: Trouble,
@@ -455,6 +457,7 @@ impl<'obj> Loop<'obj> {
         status.window_ended = end.steady;
         status.map_elements = window.samples.len() as u64;
         status.stackless += window.events_that_end_in(Outcome::RingFull);
+        status.too_deep += window.events_that_end_in(Outcome::TooDeep);
         status.astray += window.events_that_end_in(Outcome::Astray);
         status.map_capacity = self.profiler.capacity().into();
         Ok(())

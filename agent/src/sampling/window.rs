@@ -45,14 +45,20 @@ pub(crate) struct Window {
     pub(crate) counters: Counters,
 }
 
+impl Sample {
+    /// Whether its walk ended so.
+    pub(crate) fn ended_in(&self, outcome: Outcome) -> bool {
+        self.stack.last() == Some(&Word::outcome(outcome))
+    }
+}
+
 impl Window {
     /// Samples whose walk ended so.
     pub(super) fn events_that_end_in(&self, outcome: Outcome) -> u64 {
-        let end = Some(Word::outcome(outcome));
         let ended = self
             .samples
             .iter()
-            .filter(|sample| sample.stack.last().copied() == end);
+            .filter(|sample| sample.ended_in(outcome));
         ended.map(|sample| sample.events).sum()
     }
 }

@@ -128,7 +128,6 @@ struct counters {
 	u64 threads_full;
 	/* Samples whose stack met another one under its hash. */
 	u64 hash_collisions;
-	u64 too_deep;
 };
 
 struct cgroup_event {

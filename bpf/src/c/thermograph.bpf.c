@@ -83,7 +83,7 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	if (!counts_set || !stacks_set || !threads_set)
 		return 0;
 
-	check = walk(ctx, task, record, c);
+	check = walk(ctx, task, record);
 	record->window = window->number;
 
 	key.stack = record->hash;

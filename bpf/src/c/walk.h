@@ -78,7 +78,7 @@ static __always_inline enum outcome outcome_of(struct task_struct *task, long us
 }
 
 /* Fills `record` with the current task's stack and returns the second hash. */
-static __always_inline u32 walk(void *ctx, struct task_struct *task, struct stack_record *record, struct counters *c)
+static __always_inline u32 walk(void *ctx, struct task_struct *task, struct stack_record *record)
 {
 	struct hashes h = { .strong = config.seed, .check = ~config.seed };
 	enum outcome outcome;
@@ -101,8 +101,6 @@ static __always_inline u32 walk(void *ctx, struct task_struct *task, struct stac
 	finish_part(record, &h, kernel, kernel + user, true);
 
 	outcome = outcome_of(task, bytes);
-	if (outcome == OUTCOME_TOO_DEEP)
-		c->too_deep++;
 	if (kernel + user < MAX_WORDS)
 		record->words[kernel + user] = tagged(WORD_OUTCOME, outcome);
 	hash_word(&h, tagged(WORD_OUTCOME, outcome));
