@@ -1,3 +1,4 @@
-//! What the end-to-end tests share: servers that stand in for real ones, and the running of `thermograph`.
+//! What the end-to-end tests share: servers that stand in for real ones, a browser, and the running of `thermograph`.
 
+pub mod browser;
 pub mod pyroscope;

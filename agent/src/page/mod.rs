@@ -16,6 +16,8 @@ mod health;
 mod listener;
 mod owners;
 mod query;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod tree;
 

@@ -28,8 +28,9 @@ function timeShown() {
 
 async function refresh() {
   asking?.abort();
-  asking = new AbortController();
-  const { signal } = asking;
+  const mine = new AbortController();
+  asking = mine;
+  const { signal } = mine;
   try {
     const timeline = await askJson("timeline", {}, signal);
     clockSkew = timeline.now_ms - Date.now();
@@ -47,6 +48,8 @@ async function refresh() {
     lastTrouble = "";
   } catch (error) {
     if (error.name !== "AbortError") trouble(error);
+  } finally {
+    if (asking === mine) asking = null;
   }
 }
 
@@ -250,8 +253,8 @@ showDirection();
 showSearch();
 refresh();
 setInterval(() => {
-  // A page nobody looks at costs the host nothing.
-  if (state.live && !document.hidden) refresh();
+  // A page nobody looks at costs the host nothing, and a slow answer is waited for.
+  if (state.live && !document.hidden && !asking) refresh();
 }, REFRESH_MS);
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) refresh();
