@@ -6,7 +6,7 @@ import { clock, cores, count, cpuTime, duration, percent } from "./format.js";
 import { Graph, patternOf } from "./graph.js";
 import { showOwners } from "./owners.js";
 import { change, load, onChange, state } from "./state.js";
-import { draw as drawTimeline, showTimeline } from "./timeline.js";
+import { showTimeline } from "./timeline.js";
 import { element } from "./tooltip.js";
 
 const REFRESH_MS = 5000;
@@ -243,10 +243,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 addEventListener("hashchange", load);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  drawTimeline();
-  view.draw();
-});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
 
 load();
 showDirection();

@@ -130,9 +130,9 @@ export class FlameView {
     this.letter = context.measureText("m").width;
     this.text = variable("--frame-text");
     this.plain = variable("--text");
+    this.dim = variable("--dim");
     this.focus = variable("--focus");
     this.accent = variable("--accent");
-    this.panel = variable("--panel");
     this.outcome = variable("--outcome");
     this.stripes = context.createPattern(stripes(this.outcome, variable("--outcome-stripe")), "repeat");
   }
@@ -144,7 +144,7 @@ export class FlameView {
     const matched = this.matches?.[graph.frame[node]];
     const above = graph.depth[node] < graph.depth[this.zoomed];
     const gap = width > 3 ? 1 : 0;
-    context.globalAlpha = this.matches && !matched ? 0.28 : above ? 0.55 : 1;
+    context.globalAlpha = this.matches && !matched ? 0.25 : above ? 0.6 : 1;
     context.fillStyle = node === 0 ? this.outcome : (fill ?? (frame.kind === KIND.OUTCOME ? this.stripes : this.outcome));
     context.fillRect(x, y, width - gap, ROW - 1);
     if (frame.kind === KIND.KERNEL && width > 6) {
@@ -155,8 +155,11 @@ export class FlameView {
       context.fillStyle = this.accent;
       context.fillRect(x, y + ROW - 4, width - gap, 3);
     }
-    if (width >= LABEL_FROM) this.drawLabel(context, frame, fill, x, y, width);
     context.globalAlpha = 1;
+    if (width >= LABEL_FROM) {
+      const faded = this.matches && !matched;
+      this.drawLabel(context, frame, faded ? this.dim : fill ? this.text : this.plain, x, y, width);
+    }
     if ((node === this.hovered || node === this.focused) && width > 1) {
       context.strokeStyle = node === this.focused ? this.focus : this.plain;
       context.lineWidth = 2;
@@ -164,13 +167,13 @@ export class FlameView {
     }
   }
 
-  drawLabel(context, frame, fill, x, y, width) {
+  drawLabel(context, frame, color, x, y, width) {
     const letters = Math.floor((width - 10) / this.letter);
     if (letters < 2) return;
     const { name } = frame;
     const label = name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
     context.font = this.font;
-    context.fillStyle = fill ? this.text : this.plain;
+    context.fillStyle = color;
     context.textBaseline = "middle";
     // Letters of other scripts are wider than assumed; given a width, the canvas condenses them.
     context.fillText(label, x + 6, y + ROW / 2, width - 8);

@@ -1,6 +1,7 @@
 // Numbers and times for people.
 
 export function cpuTime(nanos) {
+  if (nanos === 0) return "0 s";
   if (nanos >= 1e9) return `${digits(nanos / 1e9)} s`;
   if (nanos >= 1e6) return `${digits(nanos / 1e6)} ms`;
   return `${digits(nanos / 1e3)} µs`;
@@ -11,7 +12,7 @@ function digits(value) {
 }
 
 export function percent(part, whole) {
-  if (!(whole > 0)) return "0 %";
+  if (!(whole > 0) || part === 0) return "0 %";
   const value = (100 * part) / whole;
   if (value > 0 && value < 0.01) return "< 0.01 %";
   return `${value.toFixed(value < 10 ? 2 : 1)} %`;

@@ -41,7 +41,7 @@ export function draw() {
   context.fillStyle = variable("--dim");
   context.font = `11px ${variable("--sans")}`;
   context.textAlign = "left";
-  if (timeline.points.length) context.fillText(`${cores(highest)} cores`, 10, 12);
+  if (timeline.points.length) context.fillText(`at most ${cores(highest)} cores`, 10, 12);
 }
 
 function drawAxis(context, width, height) {
@@ -75,9 +75,9 @@ function drawAreas(context, height, highest) {
       const point = points[i];
       const share = (point.cpu_nanos[layer] ?? 0) / (point.duration_ms * 1e6 || 1) / highest;
       const rise = share * (height - top);
-      const x = toX(point.start_ms);
-      // A hair wider than itself: no gaps between neighbours.
-      const wide = Math.max(1, toX(point.start_ms + point.duration_ms) - x) + 0.3;
+      // On whole pixels: no seams between neighbours.
+      const x = snap(toX(point.start_ms));
+      const wide = Math.max(1, snap(toX(point.start_ms + point.duration_ms)) - x);
       context.fillRect(x, height - base[i] - rise, wide, rise);
       base[i] += rise;
     }
@@ -93,6 +93,11 @@ function drawChoice(context, width, height) {
   context.fillStyle = variable("--accent");
   context.fillRect(Math.max(0, left - 1), 0, 2, height);
   context.fillRect(Math.min(width - 2, right - 1), 0, 2, height);
+}
+
+function snap(x) {
+  const scale = devicePixelRatio || 1;
+  return Math.round(x * scale) / scale;
 }
 
 function sum(values) {

@@ -20,7 +20,7 @@ fn nonsense_queries() {
         ("/api/owners?form=1", 400),
         ("/api/timeline?to=%ff%fe", 400),
         ("/api/flamegraph?owner=0000000000000000", 404),
-        ("/api/flamegraph?owner=%00%ff<script>", 404),
+        ("/api/flamegraph?owner=%00%ff%3Cscript%3E", 404),
         ("/api/flamegraph?owner=../../etc/passwd", 404),
         ("/api/pprof?from=5&to=-5", 400),
         ("/api/", 404),
