@@ -77,6 +77,7 @@ function showGraph(next, timeline) {
   graph = next;
   view.show(graph);
   view.zoom(graph.find(state.zoom), false);
+  view.hoverAgain();
   showSearch();
   showCrumbs();
   const empty = graph.total === 0;

@@ -35,7 +35,7 @@ export function frameColor(kind, name, module, isDark) {
     case KIND.OUTCOME:
       return null;
     default:
-      return `hsl(${8 + (byModule % 38)} ${76 + (byName % 16)}% ${light - 4}%)`;
+      return `hsl(${8 + (byModule % 32) + (byName % 7)} ${76 + (byName % 16)}% ${light - 4}%)`;
   }
 }
 

@@ -5,7 +5,7 @@ import { hideTooltip, showTooltip } from "./tooltip.js";
 
 const ROW = 20;
 const LABEL_FROM = 28; // pixels: a narrower one has no room for a name
-const NARROWEST = 0.4;
+const NARROWEST = 0.25; // pixels: narrower ones are left out with all below them
 const ZOOM_MS = 180;
 
 const canvas = document.getElementById("flamegraph");
@@ -19,6 +19,7 @@ export class FlameView {
     this.onFocus = onFocus;
     this.graph = null;
     this.zoomed = 0;
+    this.pointer = null;
     this.hovered = -1;
     this.focused = -1;
     this.matches = null;
@@ -33,7 +34,12 @@ export class FlameView {
     this.hovered = -1;
     this.focused = focused ? graph.find(focused) || -1 : -1;
     this.colors = null;
-    hideTooltip();
+  }
+
+  // What lies under a pointer that has not moved while the graph did.
+  hoverAgain() {
+    if (this.pointer) this.hover(this.nodeAt(this.pointer), this.pointer);
+    else hideTooltip();
   }
 
   zoom(node, animate) {
@@ -53,6 +59,7 @@ export class FlameView {
       this.view = { from: from.from + (target.from - from.from) * eased, to: from.to + (target.to - from.to) * eased };
       this.draw();
       if (part < 1) this.frame = requestAnimationFrame(step);
+      else this.hoverAgain();
     };
     this.resize();
     this.frame = requestAnimationFrame(step);
@@ -72,8 +79,16 @@ export class FlameView {
   // Rows that the zoomed part needs.
   rows() {
     const { graph, zoomed } = this;
+    const narrowest = (NARROWEST * graph.value[zoomed]) / Math.max(1, scroll.clientWidth);
     let deepest = 0;
-    for (let node = zoomed; node < graph.end[zoomed]; node++) deepest = Math.max(deepest, graph.depth[node]);
+    for (let node = zoomed; node < graph.end[zoomed]; ) {
+      if (graph.value[node] < narrowest) {
+        node = graph.end[node];
+        continue;
+      }
+      deepest = Math.max(deepest, graph.depth[node]);
+      node++;
+    }
     return deepest + 1;
   }
 
@@ -104,12 +119,20 @@ export class FlameView {
     context.clearRect(0, 0, width, height);
     this.prepare(context);
     const perPixel = width / Math.max(1, this.view.to - this.view.from);
+    // Of nodes that share a pixel, the first: a screen has fewer pixels than a large graph has nodes.
+    const painted = new Int32Array(graph.maxDepth + 1).fill(-1);
     for (let node = 0; node < graph.size; ) {
-      const left = (graph.start[node] - this.view.from) * perPixel;
-      const wide = graph.value[node] * perPixel;
-      if (wide < NARROWEST || left >= width || left + wide <= 0) {
+      let left = (graph.start[node] - this.view.from) * perPixel;
+      let wide = graph.value[node] * perPixel;
+      const narrow = wide < 1;
+      if (wide < NARROWEST || left >= width || left + wide <= 0 || (narrow && painted[graph.depth[node]] === Math.floor(left))) {
         node = graph.end[node];
         continue;
+      }
+      if (narrow) {
+        left = Math.floor(left);
+        wide = 1;
+        painted[graph.depth[node]] = left;
       }
       const y = this.top(graph.depth[node]);
       if (y > -ROW && y < height) {
@@ -157,8 +180,9 @@ export class FlameView {
     }
     context.globalAlpha = 1;
     if (width >= LABEL_FROM) {
+      const onColor = fill && node > 0 && !above;
       const faded = this.matches && !matched;
-      this.drawLabel(context, frame, faded ? this.dim : fill ? this.text : this.plain, x, y, width);
+      this.drawLabel(context, frame, faded ? this.dim : onColor ? this.text : this.plain, x, y, width);
     }
     if ((node === this.hovered || node === this.focused) && width > 1) {
       context.strokeStyle = node === this.focused ? this.focus : this.plain;
@@ -227,8 +251,14 @@ export class FlameView {
   }
 
   listen() {
-    canvas.addEventListener("pointermove", (event) => this.hover(this.nodeAt(event), event));
-    canvas.addEventListener("pointerleave", (event) => this.hover(-1, event));
+    canvas.addEventListener("pointermove", (event) => {
+      this.pointer = event;
+      this.hoverAgain();
+    });
+    canvas.addEventListener("pointerleave", (event) => {
+      this.pointer = null;
+      this.hover(-1, event);
+    });
     canvas.addEventListener("click", (event) => {
       const node = this.nodeAt(event);
       if (node < 0) return;
@@ -244,8 +274,8 @@ export class FlameView {
     });
     canvas.addEventListener("blur", () => this.setFocus(-1));
     scroll.addEventListener("scroll", () => {
-      hideTooltip();
       this.draw();
+      this.hoverAgain();
     });
     new ResizeObserver(() => this.resize()).observe(scroll);
   }
