@@ -51,7 +51,7 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
         health: Arc::clone(&parts.health),
         captures,
         metrics: Arc::new(registry),
-        access: Access::new(args.listen, token.map(|token| token.reveal().to_owned())),
+        access: Access::new(args.listen, token),
     };
     let address = listener
         .local_addr()

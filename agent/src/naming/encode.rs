@@ -80,7 +80,8 @@ fn encoded(owner: &Arc<Owner>, profile: &Profile, period: u64) -> Option<Arc<Own
         duration: std::time::Duration::from_nanos(profile.duration_nanos.unsigned_abs()),
         samples: cpu_nanos / period.max(1),
         cpu_nanos,
-        pprof: pprof.into(),
+        // Without the spare room of a vector, which the store could not see.
+        pprof: pprof.into_boxed_slice().into(),
     }))
 }
 

@@ -11,6 +11,7 @@
 //! sends its cookie to a rebound name.
 
 use super::answer::Refusal;
+use crate::secret::Secret;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -27,7 +28,7 @@ const OPEN_PATHS: [&str; 2] = ["/metrics", "/healthz"];
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     listen: IpAddr,
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 /// A request that may pass.
@@ -41,7 +42,7 @@ enum Pass {
 
 impl Access {
     /// For a server that listens on `listen`; `token` opens page and API, and is of letters, digits and `-._~`.
-    pub(crate) fn new(listen: SocketAddr, token: Option<String>) -> Self {
+    pub(crate) fn new(listen: SocketAddr, token: Option<Secret>) -> Self {
         Self {
             listen: listen.ip().to_canonical(),
             token,
@@ -67,7 +68,7 @@ impl Access {
             return Ok(Pass::Through);
         }
         match &self.token {
-            Some(token) => check_token(token, uri, headers),
+            Some(token) => check_token(token.reveal(), uri, headers),
             None if loopback => Ok(Pass::Through),
             None => Err(Refusal::new(
                 StatusCode::FORBIDDEN,
@@ -208,7 +209,7 @@ pub(super) async fn guard(
 impl Access {
     /// Once it is in a cookie the token is neither in the browser's history nor in a link that is copied.
     fn keep_token(&self, address: &str) -> Response {
-        let token = self.token.as_deref().unwrap_or_default();
+        let token = self.token.as_ref().map_or("", Secret::reveal);
         let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict");
         let headers = [
             (header::LOCATION, address),

@@ -7,45 +7,16 @@ use crate::owner::Owner;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// One owner's part.
 #[derive(Debug, Serialize)]
 pub(super) struct OwnerShare {
     id: String,
-    labels: Labels,
+    labels: BTreeMap<&'static str, String>,
     cpu_nanos: u64,
     samples: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Labels {
-    service_name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    container_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pod: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unit: Option<String>,
-}
-
-impl From<&Owner> for Labels {
-    fn from(owner: &Owner) -> Self {
-        let owner = owner.clone();
-        Self {
-            service_name: owner.service_name,
-            container_id: owner.container_id,
-            container: owner.container,
-            pod: owner.pod,
-            namespace: owner.namespace,
-            unit: owner.unit,
-        }
-    }
 }
 
 /// The one with the most CPU time first.
@@ -64,7 +35,10 @@ pub(super) async fn owners(
         .into_iter()
         .map(|(owner, (cpu_nanos, samples))| OwnerShare {
             id: owner_id(owner),
-            labels: owner.into(),
+            labels: owner
+                .labels()
+                .map(|(name, value)| (name, value.to_owned()))
+                .collect(),
             cpu_nanos,
             samples,
         })

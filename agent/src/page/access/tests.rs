@@ -3,7 +3,10 @@ use super::*;
 const TOKEN: &str = "0123456789abcdef";
 
 fn access(listen: &str, token: Option<&str>) -> Access {
-    Access::new(listen.parse().unwrap(), token.map(str::to_owned))
+    Access::new(
+        listen.parse().unwrap(),
+        token.map(|token| token.to_owned().into()),
+    )
 }
 
 fn get(access: &Access, path: &str, headers: &[(&'static str, &str)]) -> Result<Pass, StatusCode> {

@@ -45,7 +45,7 @@ impl Server {
             .unwrap();
         let listener = bind(listen.parse().unwrap()).unwrap();
         let mut address = listener.local_addr().unwrap();
-        let access = Access::new(address, token.map(str::to_owned));
+        let access = Access::new(address, token.map(|token| token.to_owned().into()));
         if address.ip().is_unspecified() {
             address.set_ip([127, 0, 0, 1].into());
         }
