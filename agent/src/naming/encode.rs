@@ -168,3 +168,139 @@ impl<'a> Stacks<'a> {
         self.builder.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::Sample;
+    use bpf::{FileId, Outcome, Thread, ThreadNames};
+    use std::time::Duration;
+    use symbolizer::Frame;
+
+    const PERIOD: u64 = 10_000_000;
+
+    fn owner(name: &str) -> Arc<Owner> {
+        Arc::new(Owner::of(
+            None,
+            crate::owner::Program::Executable(name.as_bytes()),
+        ))
+    }
+
+    fn sample(owner: &Arc<Owner>, tid: u32, stack: &[Word], events: u64) -> Sample {
+        Sample {
+            thread: Thread {
+                tgid: 7,
+                tid,
+                generation: 1,
+            },
+            names: Arc::new(ThreadNames {
+                thread: format!("worker-{tid}").into(),
+                process: b"app\xff".to_vec(),
+                exe: b"app".to_vec(),
+                is_kernel: false,
+            }),
+            owner: Arc::clone(owner),
+            stack: stack.into(),
+            events,
+            amount: events * PERIOD,
+        }
+    }
+
+    fn named(name: &str) -> Arc<Symbolized> {
+        let name: Arc<str> = name.into();
+        let frame = Frame {
+            system_name: Arc::clone(&name),
+            name,
+            file: None,
+            line: 0,
+            inlined: false,
+        };
+        Arc::new(Symbolized {
+            mapping: None,
+            address: 0x10,
+            frames: [frame].into(),
+            named: true,
+        })
+    }
+
+    fn word(offset: u32) -> Word {
+        Word::file(FileId::new(1).unwrap(), offset)
+    }
+
+    fn names() -> Names {
+        Names::from([(word(1), named("leaf")), (word(2), named("main"))])
+    }
+
+    fn texts(profile: &Profile, sample: usize) -> Vec<&str> {
+        let text = |index: i64| profile.string_table[index as usize].as_str();
+        let ids = profile.sample[sample].location_id.iter();
+        ids.map(|id| {
+            let line = &profile.location[*id as usize - 1].line[0];
+            text(profile.function[line.function_id as usize - 1].name)
+        })
+        .collect()
+    }
+
+    /// Threads of one owner are one sample a stack, an outcome with nothing to say is no frame, and no sample tells whose it is.
+    #[test]
+    fn an_owner_has_one_sample_a_stack() {
+        let app = owner("app");
+        let stack = [word(1), word(2), Word::outcome(Outcome::ChainEnded)];
+        let mut tally = OwnerTally {
+            names: names(),
+            ..OwnerTally::default()
+        };
+        tally.extend(1_000, Duration::from_secs(5));
+        tally.extend(5_000_001_000, Duration::from_secs(5));
+        tally.add(&sample(&app, 1, &stack, 3));
+        tally.add(&sample(&app, 2, &stack, 4));
+        tally.add(&sample(&owner("other"), 2, &stack, 1));
+        let profiles = owner_profiles(&tally, PERIOD);
+        assert_eq!(profiles.len(), 2);
+        let profile = profiles
+            .iter()
+            .find(|profile| profile.owner == app)
+            .unwrap();
+        assert_eq!((profile.samples, profile.cpu_nanos), (7, 7 * PERIOD));
+        assert_eq!(
+            (profile.start_unix_nanos, profile.duration),
+            (1_000, Duration::from_secs(10))
+        );
+        let decoded = pprof_proto::encode::decode(&profile.pprof, 1 << 20).unwrap();
+        assert_eq!(decoded.sample.len(), 1);
+        assert_eq!(decoded.sample[0].value, [7 * PERIOD as i64]);
+        assert!(decoded.sample[0].label.is_empty());
+        assert_eq!(texts(&decoded, 0), ["leaf", "main"]);
+    }
+
+    /// Samples of a capture say whose they are, in valid UTF-8 whatever the process is called.
+    #[test]
+    fn a_capture_tells_threads_apart() {
+        let stack = [word(1), word(2), Word::outcome(Outcome::ChainEnded)];
+        let mut tally = ThreadTally::default();
+        tally.names = names();
+        tally.extend(1_000, Duration::from_secs(1));
+        tally.add(&sample(&owner("app"), 1, &stack, 3));
+        tally.add(&sample(&owner("app"), 2, &stack, 4));
+        let profile = thread_profile(&tally, PERIOD).unwrap();
+        let text = |index: i64| profile.string_table[index as usize].as_str();
+        let mut labels: Vec<Vec<(&str, String)>> = Vec::new();
+        for sample in &profile.sample {
+            let of_sample = sample.label.iter().map(|label| match label.str {
+                0 => (text(label.key), label.num.to_string()),
+                index => (text(label.key), text(index).to_owned()),
+            });
+            labels.push(of_sample.collect());
+        }
+        labels.sort();
+        for (tid, labels) in ["1", "2"].iter().zip(labels) {
+            let expected = [
+                ("pid", "7".to_owned()),
+                ("comm", "app\u{fffd}".to_owned()),
+                ("tid", (*tid).to_owned()),
+                ("thread", format!("worker-{tid}")),
+            ];
+            assert_eq!(labels, expected);
+        }
+    }
+}

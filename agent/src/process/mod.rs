@@ -9,5 +9,7 @@ mod processes;
 
 pub(crate) use file::MappedFile;
 pub(crate) use files::Files;
+#[cfg(test)]
+pub(crate) use mappings::Mapping;
 pub(crate) use mappings::Mappings;
 pub(crate) use processes::{Processes, Trouble, monotonic_nanos};

@@ -155,3 +155,75 @@ fn up_to(body: &[Word], outcome: Outcome) -> Vec<Word> {
         .take_while(|word| matches!(word.place(), Place::Kernel(_)));
     kernel.copied().chain([Word::outcome(outcome)]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Mapping;
+
+    const KERNEL: u64 = 0xffff_ffff_8100_0000;
+
+    fn unresolved(address: u64) -> Word {
+        Word::from_raw(0x02 << 56 | address)
+    }
+
+    fn one_file() -> Mappings {
+        let mut mappings = Mappings::default();
+        mappings.insert(Mapping {
+            start: 0x1000,
+            end: 0x2000,
+            offset: 0x400,
+            file: Some(MappedFile::for_test(3, b"/bin/x")),
+        });
+        mappings
+    }
+
+    /// Kernel addresses stay, user addresses become places in files, and the outcome stays the root.
+    #[test]
+    fn addresses_become_places_in_files() {
+        let body = [
+            Word::from_raw(KERNEL),
+            unresolved(0x1010),
+            Word::outcome(Outcome::ChainEnded),
+        ];
+        let file = FileId::new(3).unwrap();
+        assert_eq!(
+            in_files(&one_file(), &body),
+            [
+                Word::from_raw(KERNEL),
+                Word::file(file, 0x410),
+                Word::outcome(Outcome::ChainEnded)
+            ]
+        );
+    }
+
+    /// What lies behind an address in no mapping is no stack: it is cut there, and says so.
+    #[test]
+    fn a_chain_that_leads_nowhere_is_cut() {
+        let body = [
+            unresolved(0x1010),
+            unresolved(0x9999),
+            unresolved(0x1020),
+            Word::outcome(Outcome::ChainEnded),
+        ];
+        assert!(!covers(Some(&one_file()), &body));
+        let words = in_files(&one_file(), &body);
+        assert_eq!(words.len(), 2);
+        assert_eq!(words[1], Word::outcome(Outcome::Astray));
+    }
+
+    /// Of a process nobody has seen the kernel part is kept.
+    #[test]
+    fn without_mappings_the_kernel_part_stays() {
+        let body = [
+            Word::from_raw(KERNEL),
+            unresolved(0x1010),
+            Word::outcome(Outcome::ChainEnded),
+        ];
+        assert!(!covers(None, &body));
+        assert_eq!(
+            up_to(&body, Outcome::NoMappings),
+            [Word::from_raw(KERNEL), Word::outcome(Outcome::NoMappings)]
+        );
+    }
+}
