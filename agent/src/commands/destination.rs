@@ -1,11 +1,13 @@
 //! Where a recording is written: opened before it begins, filled when it is over.
 
 use crate::cli::{Format, Output};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pprof_proto::folded::{Count, write_folded};
 use pprof_proto::pprof::Profile;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A file, or standard output.
@@ -55,42 +57,62 @@ impl Destination {
         }
     }
 
-    /// Writes the profile and says where it is. A recording that does not fit where it should go is kept elsewhere.
+    /// Writes the profile and says where it is. A recording that does not fit where it should go is kept elsewhere, and the
+    /// error says where.
     pub(crate) fn write(self, profile: &Profile) -> Result<String> {
-        let Some((file, path)) = self.file else {
-            write_to(io::stdout().lock(), self.format, profile)
-                .context("cannot write to standard output")?;
-            return Ok("standard output".to_owned());
+        let (place, written) = match &self.file {
+            Some((file, path)) => {
+                // A pipe or a device has no length to set, and needs none.
+                let _ = file.set_len(0);
+                (
+                    path.display().to_string(),
+                    write_to(file, self.format, profile),
+                )
+            }
+            None => (
+                "standard output".to_owned(),
+                write_to(io::stdout().lock(), self.format, profile),
+            ),
         };
-        // A pipe or a device has no length to set, and needs none.
-        let _ = file.set_len(0);
-        let Err(error) = write_to(&file, self.format, profile) else {
-            return Ok(path.display().to_string());
+        let Err(error) = written else {
+            return Ok(place);
         };
-        let elsewhere = elsewhere(&path);
-        let kept = File::create(&elsewhere)
-            .map_err(Into::into)
-            .and_then(|file| write_to(file, self.format, profile));
-        kept.with_context(|| {
-            format!(
-                "cannot write {}: {error:#}; nor {}",
-                path.display(),
+        let elsewhere = self.elsewhere();
+        match keep(&elsewhere, self.format, profile) {
+            Ok(()) => bail!(
+                "cannot write {place}: {error:#}: it is kept as {}",
                 elsewhere.display()
-            )
-        })?;
-        Ok(format!(
-            "{} (cannot write {}: {error:#})",
-            elsewhere.display(),
-            path.display()
-        ))
+            ),
+            Err(also) => bail!(
+                "cannot write {place}: {error:#}, nor {}: {also:#}: it is lost",
+                elsewhere.display()
+            ),
+        }
+    }
+
+    /// A file of its own in the directory for temporary ones.
+    fn elsewhere(&self) -> PathBuf {
+        let mut name = OsString::from(format!("thermograph-{}-", std::process::id()));
+        name.push(
+            self.file
+                .as_ref()
+                .and_then(|(_, path)| path.file_name())
+                .unwrap_or_else(|| OsStr::new("stdout")),
+        );
+        std::env::temp_dir().join(name)
     }
 }
 
-fn elsewhere(path: &Path) -> PathBuf {
-    let name = path
-        .file_name()
-        .map_or_else(|| "thermograph.out".into(), ToOwned::to_owned);
-    std::env::temp_dir().join(name)
+/// Everybody may write to that directory: what somebody else has put there under this name is neither followed nor
+/// replaced, and what a recording says of the host is not for everybody.
+fn keep(path: &Path, format: Format, profile: &Profile) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    write_to(file, format, profile)
 }
 
 fn write_to(out: impl Write, format: Format, profile: &Profile) -> Result<()> {

@@ -60,11 +60,19 @@ pub(crate) fn record(args: &RecordArgs) -> Result<ExitCode> {
             interrupted,
         } = recording.wait(subject, signals).await?;
         let samples = summary(&captured);
-        let place = destination.write(&captured.profile.unwrap_or_default())?;
-        eprintln!("thermograph: {samples}: written to {place}");
-        Ok(match &mut subject {
-            Subject::Command(workload) => ExitCode::from(workload.finish(interrupted).await?),
-            Subject::Host | Subject::Process(_) => ExitCode::SUCCESS,
+        let written = destination.write(&captured.profile.unwrap_or_default());
+        match &written {
+            Ok(place) => eprintln!("thermograph: {samples}: written to {place}"),
+            Err(error) => eprintln!("thermograph: {samples}: {error:#}"),
+        }
+        let status = match &mut subject {
+            Subject::Command(workload) => workload.finish(interrupted).await?,
+            Subject::Host | Subject::Process(_) => 0,
+        };
+        // How the command has ended is not hidden by what became of its profile.
+        Ok(match status {
+            0 if written.is_err() => ExitCode::FAILURE,
+            status => ExitCode::from(status),
         })
     })
 }
