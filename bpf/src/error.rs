@@ -10,6 +10,11 @@ pub enum Error {
         "loading kernel programs is not permitted: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"
     )]
     NotPermitted,
+    /// The process has the capabilities, but not those of the host.
+    #[error(
+        "loading kernel programs is not permitted in a user namespace, even to its root: run as the host's root"
+    )]
+    UserNamespace,
     /// The kernel was built without type information.
     #[error(
         "this kernel has no type information (/sys/kernel/btf/vmlinux): a kernel with CONFIG_DEBUG_INFO_BTF is needed"

@@ -51,6 +51,9 @@ pub(crate) fn check() -> Result<(), Error> {
     if !permitted() {
         return Err(Error::NotPermitted);
     }
+    if in_user_namespace() {
+        return Err(Error::UserNamespace);
+    }
     if !Path::new(VMLINUX_BTF).exists() {
         return Err(Error::NoBtf);
     }
@@ -72,6 +75,13 @@ fn permitted() -> bool {
         let has = |capability| sets.effective.contains(capability);
         has(CapabilitySet::SYS_ADMIN) || has(CapabilitySet::BPF) && has(CapabilitySet::PERFMON)
     })
+}
+
+/// Capabilities count within the user namespace of their process, and kernel programs belong to the first one. Its inode is
+/// the same on every kernel (PROC_USER_INIT_INO).
+fn in_user_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/user")
+        .is_ok_and(|link| link != Path::new("user:[4026531837]"))
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
