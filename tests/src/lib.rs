@@ -1,4 +1,10 @@
 //! What the end-to-end tests share: servers that stand in for real ones, a browser, and the running of `thermograph`.
 
 pub mod browser;
+pub mod condition;
+pub mod cpu_time;
+pub mod go_tool;
+pub mod machine;
 pub mod pyroscope;
+pub mod stacks;
+pub mod thermograph;

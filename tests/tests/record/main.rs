@@ -1,0 +1,22 @@
+//! `thermograph record` on the real kernel, held against what the programs of `fixtures` know of themselves.
+
+mod command;
+mod container;
+mod cpu_time;
+mod exited;
+mod output;
+mod privileges;
+mod process;
+mod shares;
+
+use fixtures::Program;
+use std::path::Path;
+
+/// The path of a program, as an argument.
+fn path(program: Program) -> String {
+    utf8(&program.path())
+}
+
+fn utf8(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
