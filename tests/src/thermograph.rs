@@ -4,10 +4,11 @@ use crate::stacks::Stacks;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -71,8 +72,8 @@ impl Run {
     pub fn start(mut self) -> Running {
         let mut child = self.command.process_group(0).spawn().unwrap();
         Running {
-            stdout: child.stdout.take().map(read_all),
-            stderr: child.stderr.take().map(read_all),
+            stdout: child.stdout.take().map(Output::of),
+            stderr: child.stderr.take().map(Output::of),
             child,
             directory: Some(self.directory),
         }
@@ -84,21 +85,47 @@ impl Run {
     }
 }
 
-/// Reads while it runs: a pipe that is full would stop it.
-fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// What comes out of a pipe, read while it comes: a pipe that is full would stop the one that writes.
+#[derive(Debug)]
+struct Output {
+    text: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+impl Output {
+    fn of(pipe: impl Read + Send + 'static) -> Output {
+        let text = Arc::<Mutex<String>>::default();
+        let into = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut lines = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).unwrap() > 0 {
+                into.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+        Output { text, reader }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// All, once every process that had the other end of the pipe is gone.
+    fn whole(self) -> String {
+        self.reader.join().unwrap();
+        self.text.lock().unwrap().clone()
+    }
 }
 
 /// `thermograph` while it runs; dropping this kills it.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
     directory: Option<TempDir>,
 }
 
@@ -122,14 +149,19 @@ impl Running {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
+    /// What it has said so far.
+    pub fn stderr(&self) -> String {
+        self.stderr
+            .as_ref()
+            .map_or_else(String::new, Output::so_far)
+    }
+
     /// Waits for its end.
     pub fn finish(mut self) -> Finished {
         let status = self.child.wait().unwrap();
         let ended = Instant::now();
-        let text = |pipe: Option<JoinHandle<String>>| {
-            pipe.map_or_else(String::new, |pipe| pipe.join().unwrap())
-        };
-        let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
+        let whole = |output: Option<Output>| output.map_or_else(String::new, Output::whole);
+        let (stdout, stderr) = (whole(self.stdout.take()), whole(self.stderr.take()));
         Finished {
             status,
             stdout,

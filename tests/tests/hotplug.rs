@@ -26,10 +26,11 @@ impl Drop for Cpu1 {
     }
 }
 
+/// At a real-time priority: what else the machine does makes no tick of it a matter of chance.
 fn busy_on_cpu_1(seconds: &str) -> Running {
     let mut command = Command::new("taskset");
     command
-        .args(["-c", "1"])
+        .args(["-c", "1", "chrt", "-r", "1"])
         .arg(Program::Busy.path())
         .arg(seconds);
     Running::start(command).unwrap()
@@ -88,8 +89,13 @@ fn cpus_go_and_come_back() {
             100.0 * share,
             report.total_cpu_ns as f64 / 1e9
         ));
-        // Before, the recording begins some time after the program does.
-        let least = if what == "before" { 0.3 } else { 0.95 };
+        let least = match what {
+            // The recording begins some time after the program does.
+            "before" => 0.3,
+            // 499 samples of a program that shares CPU 0 with two others: four standard deviations.
+            "while it is off" => 0.85,
+            _ => 0.95,
+        };
         assert!(
             share > least && share < 1.15,
             "{what}: {share}: {}",

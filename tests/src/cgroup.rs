@@ -1,0 +1,42 @@
+//! Cgroups as container engines and systemd lay them out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A cgroup made for a test, removed on drop with those above it that were made for it too.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    root: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes one at `path` below the root of the hierarchy that systemd and container engines put limits on memory in: the
+    /// unified one, or v1's.
+    pub fn make(path: &str) -> Cgroup {
+        let mount = Path::new("/sys/fs/cgroup");
+        let is_unified = mount.join("cgroup.controllers").exists();
+        let root = if is_unified {
+            mount.to_owned()
+        } else {
+            mount.join("memory")
+        };
+        let path = root.join(path);
+        fs::create_dir_all(&path).unwrap();
+        Cgroup { path, root }
+    }
+
+    /// A shell command that moves the shell into it.
+    pub fn enter(&self) -> String {
+        format!("echo $$ > '{}'/cgroup.procs", self.path.display())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel lets only those go that hold nothing: others are not ours.
+        for path in self.path.ancestors().take_while(|path| *path != self.root) {
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
