@@ -1,11 +1,10 @@
 //! A running `thermograph agent`, and its page as a browser or `curl` asks it.
 
 use crate::condition::wait_for;
+use crate::http::{self, Reply};
 use crate::stacks::Stacks;
 use crate::thermograph::{Run, Running, binary};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -16,30 +15,6 @@ pub struct Agent {
     running: Running,
     address: String,
     started: Instant,
-}
-
-/// What the page has answered.
-#[derive(Debug)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// Head, in lower case.
-    pub head: String,
-    /// Body.
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    /// The body, of a reply that is no error.
-    pub fn good(self) -> Vec<u8> {
-        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
-        self.body
-    }
-
-    /// The body as text, whatever the status.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
 }
 
 impl Agent {
@@ -102,30 +77,12 @@ impl Agent {
 
     /// One GET request, on a connection of its own.
     pub fn get(&self, path: &str) -> Reply {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-            self.address
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply).unwrap();
-        let end = reply.windows(4).position(|at| at == b"\r\n\r\n").unwrap();
-        let head = String::from_utf8(reply[..end].to_vec())
-            .unwrap()
-            .to_lowercase();
-        assert!(!head.contains("transfer-encoding"), "{head}");
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Reply {
-            status,
-            head,
-            body: reply[end + 4..].to_vec(),
-        }
+        http::get(&self.address, path)
     }
 
     /// A reply in JSON.
     pub fn json(&self, path: &str) -> Value {
-        serde_json::from_slice(&self.get(path).good()).unwrap()
+        self.get(path).json()
     }
 
     /// A profile, which is held against the rules that a server has for it.

@@ -9,7 +9,6 @@ mod push;
 mod storm;
 
 use fixtures::{Program, Running};
-use std::process::Command;
 use std::sync::OnceLock;
 use tests::agent::Agent;
 use tests::pyroscope::Pyroscope;
@@ -29,12 +28,6 @@ fn scene() -> &'static Scene {
     })
 }
 
-/// `busy` at a real-time priority: it gets its time whatever else the machine does.
 fn busy(seconds: &str) -> Running {
-    let mut command = Command::new("chrt");
-    command
-        .args(["-r", "1"])
-        .arg(Program::Busy.path())
-        .arg(seconds);
-    Running::start(command).unwrap()
+    Program::Busy.start([seconds]).unwrap()
 }

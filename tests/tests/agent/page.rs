@@ -1,8 +1,9 @@
 //! What is seen first.
 
-use crate::{busy, scene};
+use crate::busy;
 use serde_json::Value;
 use std::time::Duration;
+use tests::agent::Agent;
 use tests::condition::wait_for;
 use tests::machine::{Machine, say, skipped};
 
@@ -14,13 +15,17 @@ fn a_flame_graph_is_there_within_15_seconds() {
     }
     let _machine = Machine::shared();
     let running = busy("100");
-    let agent = &scene().agent;
+    let agent = Agent::start(&[]);
     let page = agent.get("/");
     assert!(page.head.contains("text/html"), "{}", page.head);
     assert!(page.text().contains("<html"), "{}", page.text());
     let names = wait_for("a flame graph that shows what runs", || {
         let graph = agent.json("/api/flamegraph");
-        let names: Vec<String> = graph["names"].as_array()?.iter().filter_map(name).collect();
+        let names: Vec<String> = graph["frames"]
+            .as_array()?
+            .iter()
+            .filter_map(name)
+            .collect();
         ["main", "work", "spin"]
             .iter()
             .all(|name| names.iter().any(|known| known == name))
@@ -36,6 +41,6 @@ fn a_flame_graph_is_there_within_15_seconds() {
     assert_eq!(agent.get("/healthz").text(), "ok\n");
 }
 
-fn name(name: &Value) -> Option<String> {
-    Some(name.as_str()?.to_owned())
+fn name(frame: &Value) -> Option<String> {
+    Some(frame["name"].as_str()?.to_owned())
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tests::agent::Agent;
 use tests::condition::wait_for;
+use tests::http;
 use tests::machine::{Machine, say, skipped};
 use tests::pyroscope::{Limits, Pyroscope, Stored};
 use tests::stacks::Stacks;
@@ -28,7 +29,6 @@ fn intervals_arrive() {
     };
     // The first one is not whole.
     let stored = wait_for("four intervals", || {
-        let _time = std::thread::sleep(Duration::from_millis(200));
         let stored = server.stored();
         (intervals(&stored).len() >= 4).then_some(stored)
     });
@@ -117,9 +117,9 @@ fn the_rest_is_sent_at_the_end() {
         .iter()
         .map(|stored| Stacks::of(&stored.profile).nanos())
         .sum();
-    // Others may run the same program meanwhile.
+    // Others may run the same program meanwhile; of 148 samples at 99 Hz four standard deviations are 33 %.
     assert!(
-        nanos as f64 >= 0.9 * report.total_cpu_ns as f64,
+        nanos as f64 >= 0.67 * report.total_cpu_ns as f64,
         "{nanos}: {report:?}"
     );
     let spin = of_busy
@@ -223,19 +223,11 @@ fn select(url: &str) -> serde_json::Value {
         "start": 0,
         "end": i64::MAX,
     });
-    let output = std::process::Command::new("curl")
-        .args([
-            "-sf",
-            "-H",
-            "content-type: application/json",
-            "-d",
-            &body.to_string(),
-        ])
-        .arg(format!(
-            "{url}/querier.v1.QuerierService/SelectMergeStacktraces"
-        ))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let address = url.trim_start_matches("http://");
+    http::post(
+        address,
+        "/querier.v1.QuerierService/SelectMergeStacktraces",
+        &body,
+    )
+    .json()
 }

@@ -1,0 +1,69 @@
+//! HTTP as far as the tests speak it: one request, on a connection of its own.
+
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// What a server has answered.
+#[derive(Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Head, in lower case.
+    pub head: String,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body of a reply that is no error.
+    pub fn good(self) -> Vec<u8> {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.body
+    }
+
+    /// The same in JSON.
+    pub fn json(self) -> Value {
+        serde_json::from_slice(&self.good()).unwrap()
+    }
+
+    /// The body as text, whatever the status.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// `GET path` at `address`, host and port.
+pub fn get(address: &str, path: &str) -> Reply {
+    send(address, &format!("GET {path} HTTP/1.1\r\n"), b"")
+}
+
+/// `POST path` at `address` with a body in JSON.
+pub fn post(address: &str, path: &str, body: &Value) -> Reply {
+    let body = body.to_string();
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n"
+    );
+    send(address, &head, body.as_bytes())
+}
+
+fn send(address: &str, head: &str, body: &[u8]) -> Reply {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("{head}host: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).unwrap();
+    let end = reply.windows(4).position(|at| at == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(reply[..end].to_vec())
+        .unwrap()
+        .to_lowercase();
+    assert!(!head.contains("transfer-encoding"), "not read here: {head}");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Reply {
+        status,
+        head,
+        body: reply[end + 4..].to_vec(),
+    }
+}
