@@ -1,7 +1,7 @@
 //! What the end-to-end tests share: servers that stand in for real ones, a browser, and the running of `thermograph`.
 
-pub mod browser;
 pub mod agent;
+pub mod browser;
 pub mod cgroup;
 pub mod condition;
 pub mod cpu_time;

@@ -52,7 +52,8 @@ fn cpu_time_is_what_the_kernel_accounts_for() {
 
 /// What is missing of a program that runs for 300 us and sleeps for 700 us, in turns: ticks that come while the CPU is idle
 /// are late by the time it takes to wake up, and the begin of a run goes unseen. No promise, a figure for the reader;
-/// asserted is only that it is no other kind of error.
+/// asserted is only that it is no other kind of error. One for each of two CPUs, 30 s, on an idle 2-CPU guest (Linux 6.18),
+/// twice at each rate: -7.1 and -5.6 % (chance 2.0) at 99 Hz, -6.7 and -6.0 % (chance 0.9) at 499 Hz.
 #[test]
 fn pulses_are_measured() {
     if skipped("pulses_are_measured") {

@@ -181,7 +181,8 @@ fn stacks_are_the_true_ones() {
     }
 }
 
-/// Where DWARF is there, each frame has its source file and line. In the C program the text of the line itself is the
+/// Where DWARF is there, each frame has its source file, and at least 95 % of the time a line that is in that file: to a few
+/// instructions of Rust's the compiler gives no line. In the C program all have one, and the text of the line itself is the
 /// judge: that of a caller calls the function above it, that of a leaf is its own.
 #[test]
 fn frames_have_files_and_lines() {
@@ -198,22 +199,35 @@ fn frames_have_files_and_lines() {
         let (_, stacks) = recorded().of(program);
         for path in program.truth() {
             let stacks = stacks.only(|stack| is_exactly(stack, path));
-            for stack in &stacks.stacks {
-                let named: Vec<&Frame> = own_frames(stack, path);
-                for (index, frame) in named.iter().enumerate() {
-                    assert!(frame.file.ends_with(source), "{frame:?}");
-                    let line = usize::try_from(frame.line - 1)
-                        .ok()
-                        .and_then(|index| lines.get(index));
-                    let line = line.unwrap_or_else(|| panic!("no such line: {frame:?}"));
-                    let said = named.get(index + 1).unwrap_or(frame);
-                    assert!(
-                        program != Program::SharesC || line.contains(&said.name),
-                        "{frame:?}: {line}"
-                    );
-                }
+            for frame in stacks
+                .stacks
+                .iter()
+                .flat_map(|stack| own_frames(stack, path))
+            {
+                assert!(frame.file.ends_with(source), "{frame:?}");
+                assert!(
+                    usize::try_from(frame.line).unwrap() <= lines.len(),
+                    "{frame:?}"
+                );
+            }
+            let has_lines =
+                |stack: &Stack| own_frames(stack, path).iter().all(|frame| frame.line > 0);
+            assert!(stacks.share(has_lines) > 0.95, "{}", stacks.listing());
+            if program == Program::SharesC {
+                stacks
+                    .stacks
+                    .iter()
+                    .for_each(|stack| lines_call(&own_frames(stack, path), &lines));
             }
         }
+    }
+}
+
+fn lines_call(frames: &[&Frame], lines: &[&str]) {
+    for (index, frame) in frames.iter().enumerate() {
+        let line = lines[usize::try_from(frame.line).unwrap() - 1];
+        let said = frames.get(index + 1).unwrap_or(frame);
+        assert!(line.contains(&said.name), "{frame:?}: {line}");
     }
 }
 
