@@ -41,7 +41,8 @@ impl Agent {
                 std::thread::park();
             }
         });
-        let (running, started) = receiver.recv().unwrap();
+        let (mut running, started) = receiver.recv().unwrap();
+        running.remove_directory();
         Agent::at(running, started)
     }
 

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// A cgroup made for a test, removed on drop with those above it that were made for it too.
 #[derive(Debug)]
@@ -34,9 +36,15 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The kernel lets only those go that hold nothing: others are not ours.
         for path in self.path.ancestors().take_while(|path| *path != self.root) {
-            let _ = fs::remove_dir(path);
+            // The kernel lets only those go that hold nothing, others are not ours; and a while after their last process.
+            let gone = || fs::remove_dir(path).is_ok();
+            let _ = (0..20).any(|_| {
+                gone() || {
+                    sleep(Duration::from_millis(5));
+                    false
+                }
+            });
         }
     }
 }

@@ -135,6 +135,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Removes the directory that it runs in, for one that writes nothing there and is never dropped.
+    pub fn remove_directory(&mut self) {
+        drop(self.directory.take());
+    }
+
     /// Sends it, and nobody else, a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.as_pid(), signal).unwrap();
