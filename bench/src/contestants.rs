@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 /// How long a profiler may take to be ready, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The agent reads its counters once a second.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A profiler and how it is set.
 #[derive(Clone, Debug)]
@@ -112,19 +115,22 @@ impl Started {
         self.child.id()
     }
 
-    /// Samples that it has counted until now, where it can be asked while it runs.
+    /// Samples that it has counted until now, where it can be asked while it runs. The agent reads its counters once a
+    /// second, so this waits until it has done so again: two readings would else be off by a second of samples.
     pub(crate) fn samples_until_now(&self) -> anyhow::Result<Option<u64>> {
         let Contestant::Thermograph { port, .. } = self.contestant else {
             return Ok(None);
         };
-        let metrics = get(port, "/metrics").context("the agent does not answer on its port")?;
-        let values = metrics
-            .lines()
-            .filter_map(|line| line.strip_prefix("thermograph_samples_total"));
-        let samples: f64 = values
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum();
-        Ok(Some(samples as u64))
+        let (begin, before) = (Instant::now(), samples_total(port)?);
+        while begin.elapsed() < PUBLISHED_WITHIN {
+            let now = samples_total(port)?;
+            if now > before {
+                return Ok(Some(now));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        // Nothing ran on the whole host meanwhile.
+        Ok(Some(before))
     }
 
     /// Ends it; gives the samples it has of the load, where that is known from what it wrote.
@@ -208,6 +214,17 @@ fn get(port: u16, path: &str) -> anyhow::Result<String> {
         head.lines().next().unwrap_or_default()
     );
     Ok(body.to_owned())
+}
+
+fn samples_total(port: u16) -> anyhow::Result<u64> {
+    let metrics = get(port, "/metrics").context("the agent does not answer on its port")?;
+    let values = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("thermograph_samples_total"));
+    let samples: f64 = values
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    Ok(samples as u64)
 }
 
 /// Number of samples of the load in a file of perf's.

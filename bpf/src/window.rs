@@ -35,7 +35,7 @@ pub struct Thread {
     pub generation: u64,
 }
 
-/// What a thread was called when it was first sampled in a window. Any bytes but zero.
+/// What a thread was called when it was last sampled in a window. Any bytes but zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ThreadNames {
     /// The thread's own name.

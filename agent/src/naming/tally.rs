@@ -91,13 +91,9 @@ impl ThreadTally {
     }
 
     pub(super) fn add(&mut self, sample: &Sample) {
-        let thread = self
-            .threads
-            .entry(sample.thread)
-            .or_insert_with(|| OfThread {
-                names: Arc::clone(&sample.names),
-                stacks: HashMap::new(),
-            });
+        let thread = self.threads.entry(sample.thread).or_default();
+        // The last name counts: threads are often sampled before they have one of their own.
+        thread.names = Arc::clone(&sample.names);
         if let Some(sums) = thread.stacks.get_mut(&sample.stack) {
             sums.add(sample);
         } else if self.stacks < CAPTURE_STACKS {

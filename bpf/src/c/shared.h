@@ -85,7 +85,7 @@ struct thread_key {
 	u32 tid;
 };
 
-/* A thread's names when it was first sampled in the window; zero-terminated. */
+/* A thread's names when it was last sampled in the window; zero-terminated. */
 struct thread_names {
 	char comm[COMM_LEN];
 	char process[COMM_LEN];

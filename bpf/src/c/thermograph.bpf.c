@@ -27,22 +27,35 @@ const volatile struct {
 	struct cgroup_event cgroup_event;
 } exported;
 
+static __always_inline struct thread_names *names_of(void *set, struct task_struct *task,
+						     const struct thread_key *thread)
+{
+	struct thread_names *known = bpf_map_lookup_elem(set, thread);
+	struct thread_names fresh = {};
+	const unsigned char *exe;
+
+	if (known)
+		return known;
+	fresh.is_kernel = !!(task->flags & PF_KTHREAD);
+	exe = BPF_CORE_READ(task, mm, exe_file, f_path.dentry, d_name.name);
+	bpf_probe_read_kernel_str(fresh.exe, sizeof(fresh.exe), exe);
+	bpf_map_update_elem(set, thread, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(set, thread);
+}
+
+/* Threads are often sampled before they have given themselves a name: the last one of a window counts. */
 static __always_inline void name_thread(void *set, struct task_struct *task, const struct count_key *key,
 					struct counters *c)
 {
 	struct thread_key thread = { .generation = key->generation, .tgid = key->tgid, .tid = key->tid };
-	struct thread_names names = {};
-	const unsigned char *exe;
+	struct thread_names *names = names_of(set, task, &thread);
 
-	if (bpf_map_lookup_elem(set, &thread))
-		return;
-	names.is_kernel = !!(task->flags & PF_KTHREAD);
-	BPF_CORE_READ_STR_INTO(&names.comm, task, comm);
-	BPF_CORE_READ_STR_INTO(&names.process, task, group_leader, comm);
-	exe = BPF_CORE_READ(task, mm, exe_file, f_path.dentry, d_name.name);
-	bpf_probe_read_kernel_str(names.exe, sizeof(names.exe), exe);
-	if (bpf_map_update_elem(set, &thread, &names, BPF_NOEXIST))
+	if (!names) {
 		c->threads_full++;
+		return;
+	}
+	BPF_CORE_READ_STR_INTO(&names->comm, task, comm);
+	BPF_CORE_READ_STR_INTO(&names->process, task, group_leader, comm);
 }
 
 SEC("perf_event")
