@@ -7,7 +7,7 @@ use super::schedule::{Moment, WINDOW};
 use super::window::{CaptureId, Window};
 use crate::owner::CgroupMount;
 use crate::process::{Files, Processes, Trouble};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bpf::{Counters, Filter, OpenObject, Outcome, Profiler, Sideband};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
@@ -273,7 +273,7 @@ impl<'obj> Loop<'obj> {
             }
             let ended = self.captures_over_at(now.steady);
             let is_over = now.steady >= self.window_end || now.clock_was_set_since(self.window);
-            if is_over && self.has_room() || !ended.is_empty() {
+            if is_over && self.has_room()? || !ended.is_empty() {
                 self.end_window(ended)?;
             }
         }
@@ -394,15 +394,20 @@ impl<'obj> Loop<'obj> {
         Ok(())
     }
 
-    /// Sends what is unsent, oldest first; false if there is no room for all of it.
-    fn has_room(&mut self) -> bool {
+    /// Sends what is unsent, oldest first; false if there is no room for all of it. Without a reader sampling has no
+    /// point, and must not look as if it had.
+    fn has_room(&mut self) -> Result<bool> {
         while let Some(window) = self.unsent.pop_front() {
-            if let Err(TrySendError::Full(window)) = self.windows.try_send(window) {
-                self.unsent.push_front(window);
-                return false;
+            match self.windows.try_send(window) {
+                Ok(()) => {}
+                Err(TrySendError::Full(window)) => {
+                    self.unsent.push_front(window);
+                    return Ok(false);
+                }
+                Err(TrySendError::Disconnected(_)) => bail!("the naming thread is gone"),
             }
         }
-        true
+        Ok(true)
     }
 
     /// Ends the window that is being counted, with the captures that are over by it.
@@ -442,7 +447,7 @@ impl<'obj> Loop<'obj> {
         self.window_end = end_of_window(end);
         self.note_window(&window, end)?;
         self.unsent.push_back(window);
-        self.has_room();
+        self.has_room()?;
         Ok(())
     }
 
