@@ -5,10 +5,11 @@ use bpf::{FileId, Place, Word};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use symbolizer::{Frame, Mapping, Options, Symbolized, Symbolizer};
 
-/// How long a window waits for files that are still being opened: on a server that does not answer, this long once.
+/// How long a window waits, all in all, for files that are still being opened: one on a server that does not answer holds up
+/// the opening of all that come after it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The agent has 40 MB in all: reading 33 MB of DWARF was seen to take 37 MB of memory by itself.
@@ -85,11 +86,12 @@ impl Namer {
                 Place::Unresolved(_) => {}
             }
         }
+        let deadline = Instant::now() + PATIENCE;
         for (file, mut offsets) in by_file {
             offsets.sort_unstable();
             offsets.dedup();
             if let Some(file) = files.get(&file) {
-                self.name_in_file(names, file, &offsets);
+                self.name_in_file(names, file, &offsets, deadline);
             }
         }
         kernel.sort_unstable();
@@ -104,12 +106,19 @@ impl Namer {
         }
     }
 
-    fn name_in_file(&mut self, names: &mut Names, file: &MappedFile, words: &[(Word, u32)]) {
+    fn name_in_file(
+        &mut self,
+        names: &mut Names,
+        file: &MappedFile,
+        words: &[(Word, u32)],
+        deadline: Instant,
+    ) {
         let offsets: Vec<u64> = words
             .iter()
             .map(|(_, offset)| file.offset(*offset))
             .collect();
-        let named = match file.module(PATIENCE) {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let named = match file.module(patience) {
             Ok(module) => self.symbolizer.user(&module, &offsets),
             Err(reason) => {
                 self.trouble.files += 1;
