@@ -5,8 +5,9 @@ use bpf::Word;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Executable mappings kept of one process. The kernel's own limit is vm.max_map_count, 65,530 of all kinds.
-const LIMIT: usize = 1 << 16;
+/// Executable mappings kept of one process, about 80 bytes each: a big program has a thousand. The kernel's own limit
+/// (vm.max_map_count, 65,530 of all kinds) times a container full of processes would be gigabytes.
+const LIMIT: usize = 1 << 13;
 
 /// One piece of a file, or of memory of no file, that can be executed.
 #[derive(Clone, Debug)]
@@ -73,7 +74,8 @@ impl Mappings {
         Some(file.word(offset).unwrap_or(Word::anonymous(address)))
     }
 
-    /// Forgets what is mapped within [start, end).
+    /// Forgets what is mapped within [start, end), and, when there are too many, what lies behind it in the same mapping:
+    /// one that is cut in two would be one more.
     fn clear(&mut self, start: u64, end: u64) {
         let before = self.by_start.range(..start).next_back();
         let first = before
@@ -91,7 +93,7 @@ impl Mappings {
             if old.start < start {
                 self.by_start.insert(old.start, old.cut(old.start, start));
             }
-            if old.end > end {
+            if old.end > end && self.by_start.len() < LIMIT {
                 self.by_start.insert(end, old.cut(end, old.end));
             }
         }
@@ -186,6 +188,20 @@ mod tests {
         }
         assert_eq!(mappings.by_start.len(), 1);
         assert_eq!(mappings.word(0x5123), Some(Word::anonymous(0x5123)));
+    }
+
+    /// Holes punched into one mapping at the limit do not add to their number.
+    #[test]
+    fn pieces_stay_within_the_limit() {
+        const PAGE: u64 = 0x1000;
+        let mut mappings = Mappings::default();
+        mappings.insert(file(0, u64::MAX, 0));
+        let pages = LIMIT as u64 + 100;
+        let refused = (1..pages)
+            .filter(|page| !mappings.insert(file(2 * page * PAGE, (2 * page + 1) * PAGE, 0)))
+            .count();
+        assert!(refused > 0);
+        assert!(mappings.by_start.len() <= LIMIT, "{}", mappings.by_start.len());
     }
 
     #[test]
