@@ -150,13 +150,20 @@ static __always_inline void add_count(void *set, const struct count_key *key, u6
 	struct count first = { .events = 1, .amount = amount };
 	struct count *count = bpf_map_lookup_elem(set, key);
 
-	/* A thread runs on one CPU at a time, and its tid is in the key: nobody else adds to this element. */
-	if (count) {
-		count->events++;
-		count->amount += amount;
-	} else if (bpf_map_update_elem(set, key, &first, BPF_NOEXIST)) {
-		c->counts_full++;
-		return;
+	if (!count) {
+		if (!bpf_map_update_elem(set, key, &first, BPF_NOEXIST)) {
+			c->counted++;
+			return;
+		}
+		/* Refused because the map is full, or because another CPU was faster. */
+		count = bpf_map_lookup_elem(set, key);
+		if (!count) {
+			c->counts_full++;
+			return;
+		}
 	}
+	/* The idle tasks of all CPUs have one pid: they add to the same element at the same time. */
+	__sync_fetch_and_add(&count->events, 1);
+	__sync_fetch_and_add(&count->amount, amount);
 	c->counted++;
 }
