@@ -55,7 +55,21 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-/* The thread that called exec has become the group's leader by now. */
+/* True for the children of the filter's process, and for those of its descendants. */
+static __always_inline bool is_followed_child(struct task_struct *task)
+{
+	struct process_state *parents;
+
+	if (task->real_parent->tgid == config.target_tgid)
+		return true;
+	parents = bpf_task_storage_get(&processes, task->real_parent->group_leader, 0, 0);
+	return parents && parents->followed;
+}
+
+/*
+ * The thread that called exec has become the group's leader by now. If it was not before, it has no storage yet: that
+ * of the old leader is gone with it, so whether the process is followed is asked of its parent.
+ */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *binprm)
 {
@@ -64,7 +78,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	if (!process)
 		return 0;
 	process->generation = bpf_ktime_get_ns();
-	if (config.filter == FILTER_DESCENDANTS && task->real_parent->tgid == config.target_tgid)
+	if (config.filter == FILTER_DESCENDANTS && is_followed_child(task))
 		process->followed = 1;
 	return 0;
 }
