@@ -15,6 +15,11 @@ pub enum Error {
         "loading kernel programs is not permitted in a user namespace, even to its root: run as the host's root"
     )]
     UserNamespace,
+    /// The process sees other process ids than the kernel programs do.
+    #[error(
+        "processes cannot be told apart from within a pid namespace: run in the host's (in a container, with --pid=host)"
+    )]
+    PidNamespace,
     /// The kernel was built without type information.
     #[error(
         "this kernel has no type information (/sys/kernel/btf/vmlinux): a kernel with CONFIG_DEBUG_INFO_BTF is needed"
@@ -44,6 +49,9 @@ pub enum Error {
         /// libbpf's words.
         source: libbpf_rs::Error,
     },
+    /// A map still holds counts of a window that is over: another window must not be counted on top of them.
+    #[error("a map of counts cannot be drained: the kernel may be out of memory, free some and start again")]
+    Undrained,
     /// An event could not be opened on a CPU.
     #[error("cannot open a {event} event on CPU {cpu}: {source}")]
     Event {

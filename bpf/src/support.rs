@@ -8,6 +8,9 @@ use std::path::Path;
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The oldest kernel the programs are promised for.
 const OLDEST: (u32, u32) = (6, 1);
+/// Inodes of the first namespaces, the same on every kernel (include/linux/proc_ns.h).
+const USER_NAMESPACE: u32 = 0xefff_fffd;
+const PID_NAMESPACE: u32 = 0xefff_fffc;
 /// Raw tracepoints are known to BTF by the type of their handler.
 const TRACEPOINTS: [(&str, &str); 4] = [
     (
@@ -51,8 +54,11 @@ pub(crate) fn check() -> Result<(), Error> {
     if !permitted() {
         return Err(Error::NotPermitted);
     }
-    if in_user_namespace() {
+    if !in_first_namespace("user", USER_NAMESPACE) {
         return Err(Error::UserNamespace);
+    }
+    if !in_first_namespace("pid", PID_NAMESPACE) {
+        return Err(Error::PidNamespace);
     }
     if !Path::new(VMLINUX_BTF).exists() {
         return Err(Error::NoBtf);
@@ -77,11 +83,11 @@ fn permitted() -> bool {
     })
 }
 
-/// Capabilities count within the user namespace of their process, and kernel programs belong to the first one. Its inode is
-/// the same on every kernel (PROC_USER_INIT_INO).
-fn in_user_namespace() -> bool {
-    std::fs::read_link("/proc/self/ns/user")
-        .is_ok_and(|link| link != Path::new("user:[4026531837]"))
+/// Capabilities count within the user namespace of their process, and kernel programs belong to the first one; these tell
+/// processes by their ids in the first pid namespace, where /proc shows those of the agent's.
+fn in_first_namespace(kind: &str, inode: u32) -> bool {
+    std::fs::read_link(format!("/proc/self/ns/{kind}"))
+        .map_or(true, |link| link == Path::new(&format!("{kind}:[{inode}]")))
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
