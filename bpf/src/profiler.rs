@@ -224,8 +224,9 @@ impl<'obj> Profiler<'obj> {
     pub fn swap(&mut self) -> Result<Counted, Error> {
         let number = self.windows.number();
         self.windows.swap(&self.skeleton.maps)?;
-        self.read_stacks()?;
         let (samples, threads) = self.windows.drain()?;
+        // Last: a record that a program of the new window has not finished hides those behind it, old ones too.
+        self.read_stacks()?;
         let stacks = self.stacks.borrow_mut().finish(number);
         let counts_full = self.counters()?.counts_full;
         if counts_full > self.counts_full {

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// Elements fetched by one system call. A bucket is never split over two calls, and none is ever this full.
 const BATCH: u32 = 4096;
+/// Times a map is drained until it is empty.
+const TRIES: u32 = 3;
 
 /// What one thread did with one stack during a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,13 +224,19 @@ fn drain<K: pod::Pod, V: pod::Pod>(
     map: &MapHandle,
     mut each: impl FnMut(K, V),
 ) -> Result<(), Error> {
-    let batches = map
-        .lookup_and_delete_batch(BATCH, MapFlags::ANY, MapFlags::ANY)
-        .map_err(Error::map("drain a map"))?;
-    for (key, value) in batches {
-        if let (Some(key), Some(value)) = (pod::read(&key), pod::read(&value)) {
-            each(key, value);
+    for _ in 0..TRIES {
+        let batches = map
+            .lookup_and_delete_batch(BATCH, MapFlags::ANY, MapFlags::ANY)
+            .map_err(Error::map("drain a map"))?;
+        for (key, value) in batches {
+            if let (Some(key), Some(value)) = (pod::read(&key), pod::read(&value)) {
+                each(key, value);
+            }
+        }
+        // The iterator ends at an error (the kernel had no memory for a batch) as it does at the end.
+        if map.keys().next().is_none() {
+            return Ok(());
         }
     }
-    Ok(())
+    Err(Error::Undrained)
 }
