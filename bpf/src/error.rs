@@ -50,7 +50,9 @@ pub enum Error {
         source: libbpf_rs::Error,
     },
     /// A map still holds counts of a window that is over: another window must not be counted on top of them.
-    #[error("a map of counts cannot be drained: the kernel may be out of memory, free some and start again")]
+    #[error(
+        "a map of counts cannot be drained: the kernel may be out of memory, free some and start again"
+    )]
     Undrained,
     /// An event could not be opened on a CPU.
     #[error("cannot open a {event} event on CPU {cpu}: {source}")]

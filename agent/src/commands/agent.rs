@@ -13,6 +13,7 @@ use crate::store::{self, Store, Stretch};
 use anyhow::{Context, Result, anyhow};
 use bpf::Filter;
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,7 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// Watches the host until a signal asks for the end.
 pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
+    raise_descriptor_limit();
     // Whatever is wrong with the arguments shall be known before anything is sampled.
     let token = page_token(args)?;
     let listener = crate::page::bind(args.listen)?;
@@ -79,6 +81,19 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
     drop(stop_page);
     let _ = runtime.block_on(serving);
     outcome
+}
+
+/// Takes as many descriptors as this process may have: each file that is mapped on the host costs one. `record` does
+/// not, because its command would inherit it, and there are programs that fail with descriptors beyond 1,024.
+fn raise_descriptor_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::debug!("cannot raise the limit of open files: {error}");
+    }
 }
 
 /// Starts to push, if there is a server to push to.

@@ -5,6 +5,7 @@ use super::file::{Identity, Opened};
 use super::opener::{Opener, Request};
 use bpf::FileId;
 use lru::LruCache;
+use rustix::process::{Resource, getrlimit};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use symbolizer::Module;
@@ -49,7 +50,7 @@ impl Files {
         let mut files = Self {
             known: LruCache::new(REMEMBERED),
             next: 0,
-            opener: Opener::start()?,
+            opener: Opener::start(open_files())?,
             vdso: None,
         };
         let vdso = open_vdso().unwrap_or_else(Opened::Failed);
@@ -98,6 +99,14 @@ impl Files {
         self.next += 1;
         Some(id)
     }
+}
+
+/// Mapped files that may be open: half of all descriptors, the rest is for maps, events and sockets.
+fn open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit / 2).unwrap_or(usize::MAX)
+    })
 }
 
 fn open_vdso() -> Result<Opened, String> {

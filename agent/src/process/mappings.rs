@@ -201,7 +201,11 @@ mod tests {
             .filter(|page| !mappings.insert(file(2 * page * PAGE, (2 * page + 1) * PAGE, 0)))
             .count();
         assert!(refused > 0);
-        assert!(mappings.by_start.len() <= LIMIT, "{}", mappings.by_start.len());
+        assert!(
+            mappings.by_start.len() <= LIMIT,
+            "{}",
+            mappings.by_start.len()
+        );
     }
 
     #[test]

@@ -32,11 +32,12 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts the thread, which keeps at most `limit` files open.
+    pub(super) fn start(limit: usize) -> io::Result<Self> {
         let (requests, queue) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("opener".to_owned())
-            .spawn(move || run(&queue))?;
+            .spawn(move || run(&queue, limit))?;
         Ok(Self { requests })
     }
 
@@ -55,10 +56,10 @@ impl Opener {
     }
 }
 
-fn run(queue: &Receiver<Request>) {
+fn run(queue: &Receiver<Request>, limit: usize) {
     let mut modules: HashMap<Identity, Weak<Module>> = HashMap::new();
     while let Ok(request) = queue.recv() {
-        let opened = match open_module(&request, &mut modules) {
+        let opened = match open_module(&request, &mut modules, limit) {
             Ok((module, identity)) => Opened::Ready(module, identity),
             Err(reason) => Opened::Failed(reason),
         };
@@ -71,11 +72,17 @@ fn run(queue: &Receiver<Request>) {
 fn open_module(
     request: &Request,
     modules: &mut HashMap<Identity, Weak<Module>>,
+    limit: usize,
 ) -> Result<(Arc<Module>, Identity), String> {
     let (file, stat) = open_file(request)?;
     let identity = Identity::of(&stat);
     if let Some(module) = modules.get(&identity).and_then(Weak::upgrade) {
         return Ok((module, identity));
+    }
+    if modules.len() >= limit {
+        return Err(format!(
+            "{limit} mapped files are open already: raise the limit of open files"
+        ));
     }
     let module = Module::open(file, request.file.name()).map_err(|error| error.to_string())?;
     let module = Arc::new(module);
