@@ -79,18 +79,18 @@ pub struct MmapRecord {
 #[derive(Default)]
 pub struct Sideband {
     rings: BTreeMap<u32, Sampler>,
+    /// Read already, but something older may still be in a ring.
+    held: Vec<Record>,
 }
 
 impl Sideband {
     /// Subscribes on these CPUs, anew where there is a ring already: a ring whose CPU went offline stays silent when it is back.
-    /// What the old ring still holds is returned.
-    pub fn subscribe(&mut self, cpus: &BTreeSet<u32>) -> Result<Vec<Record>, Error> {
-        let mut left_over = Vec::new();
+    pub fn subscribe(&mut self, cpus: &BTreeSet<u32>) -> Result<(), Error> {
         for &cpu in cpus {
             match open(cpu) {
                 Ok(ring) => {
                     if let Some(mut old) = self.rings.insert(cpu, ring) {
-                        read_ring(&mut old, &mut left_over);
+                        read_ring(&mut old, &mut self.held);
                     }
                 }
                 Err(source) if source.raw_os_error() == Some(libc::ENODEV) => {}
@@ -103,7 +103,7 @@ impl Sideband {
                 }
             }
         }
-        Ok(left_over)
+        Ok(())
     }
 
     /// Descriptors that are readable when there are records.
@@ -114,15 +114,30 @@ impl Sideband {
             .map(|ring| unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })
     }
 
-    /// All records that are there, in order of time across CPUs.
+    /// The records written until now, in order of time across CPUs and calls.
+    ///
+    /// The rings are read one after the other, while a process that moves from one CPU to another leaves an exec in the one
+    /// and mappings in the other. So what was written after the reading began is held back for the next call.
     pub fn read(&mut self) -> Vec<Record> {
-        let mut records = Vec::new();
+        let begin = monotonic_nanos();
         for ring in self.rings.values_mut() {
-            read_ring(ring, &mut records);
+            read_ring(ring, &mut self.held);
         }
-        records.sort_by_key(|record| record.time);
-        records
+        self.held.sort_by_key(|record| record.time);
+        let ready = self.held.partition_point(|record| record.time <= begin);
+        self.held.drain(..ready).collect()
     }
+
+    /// Whether records are held back: no descriptor wakes for them.
+    pub fn holds_records(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
+/// CLOCK_MONOTONIC now: the clock of records and generations.
+pub fn monotonic_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn open(cpu: u32) -> std::io::Result<Sampler> {

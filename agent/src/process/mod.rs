@@ -12,4 +12,4 @@ pub(crate) use files::Files;
 #[cfg(test)]
 pub(crate) use mappings::Mapping;
 pub(crate) use mappings::Mappings;
-pub(crate) use processes::{Processes, Trouble, monotonic_nanos};
+pub(crate) use processes::{Processes, Trouble};

@@ -4,8 +4,8 @@ use super::files::Hint;
 use super::mappings::Mapping;
 use super::{Files, Mappings, maps};
 use bpf::Thread;
-use bpf::sideband::{Event, MmapRecord, Record};
-use std::collections::HashMap;
+use bpf::sideband::{Event, MmapRecord, Record, monotonic_nanos};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,6 +63,8 @@ pub(crate) struct Processes {
     by_tgid: HashMap<u32, Vec<Program>>,
     files: Files,
     trouble: Trouble,
+    /// Records are missing since /proc was last read.
+    incomplete: bool,
 }
 
 impl Processes {
@@ -72,6 +74,7 @@ impl Processes {
             by_tgid: HashMap::new(),
             files,
             trouble: Trouble::default(),
+            incomplete: false,
         }
     }
 
@@ -85,10 +88,36 @@ impl Processes {
         let Ok(processes) = std::fs::read_dir("/proc") else {
             return;
         };
+        let before = monotonic_nanos();
+        let mut there = HashSet::new();
         for name in processes.flatten().map(|entry| entry.file_name()) {
             if let Some(tgid) = name.to_str().and_then(|name| name.parse().ok()) {
+                there.insert(tgid);
                 self.read(tgid);
             }
+        }
+        // The end of those that are gone may be among what was missed: they would be remembered for ever.
+        for (_, programs) in self
+            .by_tgid
+            .iter_mut()
+            .filter(|(tgid, _)| !there.contains(tgid))
+        {
+            if let Some(last) = programs.last_mut() {
+                last.ended.get_or_insert(before);
+            }
+        }
+    }
+
+    /// Notes that records are missing: what is known may be wrong.
+    pub(crate) fn note_missing(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Reads /proc again if records are missing. Once a window is enough for its stacks, and whoever floods the rings with
+    /// mappings shall not keep the agent reading without end.
+    pub(crate) fn catch_up(&mut self) {
+        if std::mem::take(&mut self.incomplete) {
+            self.scan();
         }
     }
 
@@ -105,11 +134,13 @@ impl Processes {
             }
         }
         if lost > 0 {
-            self.trouble.records_lost += lost;
-            tracing::warn!(
-                "{lost} records of processes and mappings were lost: reading /proc again"
-            );
-            self.scan();
+            self.trouble.records_lost = self.trouble.records_lost.saturating_add(lost);
+            if !self.incomplete {
+                tracing::warn!(
+                    "records of processes and mappings were lost: /proc is read again with this window"
+                );
+            }
+            self.note_missing();
         }
     }
 
@@ -272,8 +303,75 @@ impl Processes {
     }
 }
 
-/// CLOCK_MONOTONIC now: the clock of records and generations.
-pub(crate) fn monotonic_nanos() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beyond PID_MAX_LIMIT: no process ever has it.
+    const NOBODY: u32 = 5_000_000;
+
+    fn thread(generation: u64) -> Thread {
+        Thread {
+            tgid: NOBODY,
+            tid: NOBODY,
+            generation,
+        }
+    }
+
+    fn fork(time: u64) -> Record {
+        let event = Event::Fork {
+            parent: NOBODY + 1,
+            child: NOBODY,
+        };
+        Record { time, event }
+    }
+
+    fn exec(time: u64) -> Record {
+        let event = Event::Exec { tgid: NOBODY };
+        Record { time, event }
+    }
+
+    fn map(time: u64, start: u64) -> Record {
+        let event = Event::Mmap(MmapRecord {
+            tgid: NOBODY,
+            start,
+            end: start + 0x1000,
+            offset: 0,
+            device: (0, 0),
+            inode: 0,
+            inode_generation: 0,
+            path: b"//anon".to_vec(),
+        });
+        Record { time, event }
+    }
+
+    /// A sample of before an exec is looked up in what was mapped before it, one of after it in what was mapped after it.
+    #[test]
+    fn programs_of_one_process_are_told_apart() {
+        let mut processes = Processes::new(Files::new().unwrap());
+        processes.apply(vec![fork(10), map(20, 0x1000), exec(30), map(40, 0x8000)]);
+        let has = |generation, address| {
+            let mappings = processes.mappings(thread(generation)).unwrap();
+            mappings.find(address).is_some()
+        };
+        assert!(has(11, 0x1000) && !has(11, 0x8000));
+        assert!(!has(31, 0x1000) && has(31, 0x8000));
+    }
+
+    /// A process whose end is among the lost records is forgotten all the same.
+    #[test]
+    fn lost_ends_are_made_up_for() {
+        let mut processes = Processes::new(Files::new().unwrap());
+        let lost = Record {
+            time: 20,
+            event: Event::Lost(7),
+        };
+        processes.apply(vec![fork(10), lost]);
+        processes.forget_ended(u64::MAX);
+        assert!(processes.mappings(thread(11)).is_some());
+        processes.catch_up();
+        processes.forget_ended(u64::MAX);
+        assert!(processes.mappings(thread(11)).is_none());
+        assert_eq!(processes.trouble().records_lost, 7);
+    }
 }

@@ -301,6 +301,9 @@ impl<'obj> Loop<'obj> {
             // The reader of windows is behind: look again soon.
             sleep = sleep.clamp(10_000_000, 100_000_000);
         }
+        if self.sideband.holds_records() {
+            sleep = 0;
+        }
         let timeout = Timespec {
             tv_sec: (sleep / 1_000_000_000) as i64,
             tv_nsec: (sleep % 1_000_000_000) as i64,
@@ -370,8 +373,9 @@ impl<'obj> Loop<'obj> {
         let opened = self.profiler.follow_cpus()?;
         if !opened.is_empty() {
             tracing::info!("sampling on CPUs {opened:?} that have come online");
-            let left_over = self.sideband.subscribe(&opened)?;
-            self.processes.apply(left_over);
+            self.sideband.subscribe(&opened)?;
+            // What happened on them before left no record.
+            self.processes.note_missing();
         }
         self.publish_status()
     }
@@ -426,6 +430,7 @@ impl<'obj> Loop<'obj> {
         let counted = self.profiler.swap()?;
         // What the samples of this window stand on may have been told of while it was drained.
         self.read_events()?;
+        self.processes.catch_up();
         let begin = self.window;
         let Resolved { samples, files } = resolve(counted, &mut self.processes, &mut self.owners);
         // A sample may still be drained in the window after the one its process ended in.

@@ -26,7 +26,7 @@ impl Moment {
                 .tv_sec
                 .saturating_mul(1_000_000_000)
                 .saturating_add(wall.tv_nsec),
-            steady: crate::process::monotonic_nanos(),
+            steady: bpf::sideband::monotonic_nanos(),
         }
     }
 
