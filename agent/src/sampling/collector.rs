@@ -272,11 +272,26 @@ impl<'obj> Loop<'obj> {
                 self.tick(now)?;
             }
             let ended = self.captures_over_at(now.steady);
-            let is_over = now.steady >= self.window_end || now.clock_was_set_since(self.window);
-            if is_over && self.has_room()? || !ended.is_empty() {
+            if self.is_over(now) && self.has_room()? || !ended.is_empty() {
                 self.end_window(ended)?;
             }
         }
+    }
+
+    /// Whether the window is to end.
+    fn is_over(&mut self, now: Moment) -> bool {
+        if now.clock_was_set_since(self.window) {
+            return true;
+        }
+        if now.steady < self.window_end {
+            return false;
+        }
+        if !now.is_in_another(WINDOW, self.window) {
+            // The wall clock is slewed and runs behind: ended now, a window of some milliseconds would follow.
+            self.window_end = end_of_window(now);
+            return false;
+        }
+        true
     }
 
     /// Ends everything. Whoever reads the windows still wants the last ones.
