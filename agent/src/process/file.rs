@@ -103,11 +103,20 @@ impl MappedFile {
         self.changed.notify_all();
     }
 
-    /// Whether it failed to open, or was written to since it was opened: its next mapping is worth another try.
+    /// Whether it failed to open; it is pending again then, for its next mapping is worth another try.
+    pub(super) fn forget_failure(&self) -> bool {
+        let mut opened = self.lock();
+        let failed = matches!(*opened, Opened::Failed(_));
+        if failed {
+            *opened = Opened::Pending;
+        }
+        failed
+    }
+
+    /// Whether it was written to since it was opened: it is another file now.
     pub(super) fn is_outdated(&self) -> bool {
         match &*self.lock() {
-            Opened::Pending => false,
-            Opened::Failed(_) => true,
+            Opened::Pending | Opened::Failed(_) => false,
             Opened::Ready(module, identity) => {
                 rustix::fs::fstat(module.file()).is_ok_and(|stat| Identity::of(&stat) != *identity)
             }

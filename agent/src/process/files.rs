@@ -39,6 +39,8 @@ impl Hint {
 pub(crate) struct Files {
     known: LruCache<(Hint, u64), Arc<MappedFile>>,
     next: u32,
+    /// It has been said that there are no more.
+    exhausted: bool,
     opener: Opener,
     /// One image for all processes: the kernel maps the same pages into each.
     vdso: Option<Arc<MappedFile>>,
@@ -50,6 +52,7 @@ impl Files {
         let mut files = Self {
             known: LruCache::new(REMEMBERED),
             next: 0,
+            exhausted: false,
             opener: Opener::start(open_files())?,
             vdso: None,
         };
@@ -77,27 +80,38 @@ impl Files {
         // A word has 32 bits for the offset.
         let piece = offset >> 32;
         let key = (hint.clone(), piece);
-        if let Some(file) = self.known.get(&key)
-            && !file.is_outdated()
-        {
-            return Some(Arc::clone(file));
+        let known = self.known.get(&key).filter(|file| !file.is_outdated());
+        let (file, is_new) = match known {
+            Some(file) => (Arc::clone(file), false),
+            None => {
+                let file =
+                    MappedFile::new(self.number()?, piece << 32, &hint.path, Opened::Pending);
+                self.known.put(key, Arc::clone(&file));
+                (file, true)
+            }
+        };
+        if is_new || file.forget_failure() {
+            self.opener.open(Request {
+                file: Arc::clone(&file),
+                tgid,
+                range,
+                hint: hint.clone(),
+            });
         }
-        let file = MappedFile::new(self.number()?, piece << 32, &hint.path, Opened::Pending);
-        self.opener.open(Request {
-            file: Arc::clone(&file),
-            tgid,
-            range,
-            hint: hint.clone(),
-        });
-        self.known.put(key, Arc::clone(&file));
         Some(file)
     }
 
     /// A number that was never given before; nothing when all are used up (then such code is as good as in no file).
     fn number(&mut self) -> Option<FileId> {
-        let id = FileId::new(self.next)?;
-        self.next += 1;
-        Some(id)
+        let id = FileId::new(self.next);
+        if id.is_none() && !self.exhausted {
+            self.exhausted = true;
+            tracing::error!(
+                "all numbers of files are used up: code in further ones shows as [jit], start the agent again"
+            );
+        }
+        self.next += u32::from(id.is_some());
+        id
     }
 }
 
@@ -113,4 +127,28 @@ fn open_vdso() -> Result<Opened, String> {
     let module = Module::vdso().map_err(|error| error.to_string())?;
     let stat = rustix::fs::fstat(module.file()).map_err(|error| error.to_string())?;
     Ok(Opened::Ready(Arc::new(module), Identity::of(&stat)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Numbers are not used up by a file that can never be opened, however often it is mapped.
+    #[test]
+    fn a_file_that_fails_to_open_keeps_its_number() {
+        let mut files = Files::new().unwrap();
+        let hint = Hint {
+            device: (0, 1),
+            inode: 1,
+            generation: None,
+            path: b"/nowhere/at/all".to_vec(),
+        };
+        let mut map = || files.of_mapping(5_000_000, (0, 0x1000), 0, &hint).unwrap();
+        let first = map();
+        for _ in 0..3 {
+            assert!(first.module(Duration::from_secs(60)).is_err());
+            assert_eq!(map().id(), first.id());
+        }
+    }
 }
