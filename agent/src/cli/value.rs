@@ -1,12 +1,10 @@
 //! Parsers of single values; their errors end clap's sentence "invalid value '...' for '--...': ...".
 
+use crate::sampling::WINDOW;
 use clap::builder::RangedU64ValueParser;
 use reqwest::Url;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Counting window of the kernel programs; what is pushed together is a number of them.
-const WINDOW: Duration = Duration::from_secs(5);
 
 /// Longest time whose profiles wait in memory for the next push.
 const LONGEST_PUSH_INTERVAL: Duration = Duration::from_secs(600);

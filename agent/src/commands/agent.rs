@@ -8,13 +8,13 @@ use crate::metrics::SelfMetrics;
 use crate::naming::{Assembler, CaptureDesk, Deliver, Delivery};
 use crate::page::{Access, Health, Page};
 use crate::page_token::page_token;
+use crate::process::tgid_of;
 use crate::sampling::{Collector, Command, SamplingOptions};
 use crate::store::{self, Store, Stretch};
 use anyhow::{Context, Result, anyhow};
 use bpf::Filter;
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -231,17 +231,22 @@ async fn take_orders(
 async fn capture(mut order: CaptureOrder, collector: Arc<Collector>, desk: Arc<CaptureDesk>) {
     let CaptureRequest { pid, duration } = order.request;
     if let Some(pid) = pid
-        && !Path::new(&format!("/proc/{pid}")).exists()
+        && tgid_of(pid) != Some(pid)
     {
         // Whoever asked may have gone.
         let _ = order.reply.send(Err(CaptureError::NoSuchProcess(pid)));
         return;
     }
     let (capture, answer) = desk.open(pid);
-    collector.command(Command::Begin {
+    let begin = Command::Begin {
         capture,
         duration: Some(duration),
-    });
+    };
+    if !collector.command(begin) {
+        desk.cancel(capture);
+        let _ = order.reply.send(Err(CaptureError::Stopping));
+        return;
+    }
     tokio::select! {
         caught = answer => {
             let captured = caught.ok().and_then(|caught| {

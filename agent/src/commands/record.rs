@@ -6,7 +6,8 @@ use super::signals::Signals;
 use super::workload::{self, Workload};
 use crate::cli::{RecordArgs, Target};
 use crate::naming::{Assembler, CaptureDesk, Captured};
-use crate::sampling::{CaptureId, Collector, Command, SamplingOptions};
+use crate::process::tgid_of;
+use crate::sampling::{CaptureId, Collector, Command, SamplingOptions, WINDOW};
 use anyhow::{Context, Result, bail};
 use bpf::Filter;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -85,19 +86,13 @@ fn filter(target: &Target<'_>) -> Result<Filter> {
     })
 }
 
-/// The process with this number: /proc has a directory for each thread too, though it does not list them.
 fn process(pid: u32) -> Result<u32> {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
-        bail!("there is no process {pid}: `ps` lists those that are there");
-    };
-    let tgid: Option<u32> = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
-    match tgid {
+    match tgid_of(pid) {
+        None => bail!("there is no process {pid}: `ps` lists those that are there"),
         Some(tgid) if tgid != pid => {
             bail!("{pid} is a thread of process {tgid}: record that with -p {tgid}")
         }
-        _ => Ok(pid),
+        Some(_) => Ok(pid),
     }
 }
 
@@ -140,7 +135,7 @@ impl Recording {
             idle: false,
             filter,
             // Nobody takes profiles by interval here.
-            interval: Duration::from_secs(15),
+            interval: WINDOW,
         };
         let period = options.period();
         let (collector, windows) = Collector::start(options)?;

@@ -7,4 +7,5 @@ mod schedule;
 mod window;
 
 pub(crate) use collector::{Collector, Command, SamplingOptions, Status};
+pub(crate) use schedule::WINDOW;
 pub(crate) use window::{CaptureId, Sample, Window};
