@@ -52,8 +52,6 @@ pub(crate) enum Command {
     },
     /// End it now.
     End { capture: CaptureId },
-    /// End the window and the thread.
-    Stop,
 }
 
 /// What the thread has seen so far, for those who ask meanwhile.
@@ -79,7 +77,8 @@ pub(crate) struct Status {
 
 /// The running thread. Dropped, it stops.
 pub(crate) struct Collector {
-    commands: SyncSender<Command>,
+    /// Nothing when it is to stop.
+    commands: Mutex<Option<SyncSender<Command>>>,
     wake: Arc<OwnedFd>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -129,7 +128,7 @@ impl Collector {
             .context("the sampling thread ended as it began")??;
         Ok((
             Self {
-                commands,
+                commands: Mutex::new(Some(commands)),
                 wake,
                 shared,
                 thread: Mutex::new(Some(thread)),
@@ -138,58 +137,63 @@ impl Collector {
         ))
     }
 
-    /// Asks for something. False if the thread has ended.
+    /// Asks for something, without waiting. False if the thread has ended or is far behind.
     pub(crate) fn command(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).is_ok();
+        let commands = lock(&self.commands);
+        let sent = commands
+            .as_ref()
+            .is_some_and(|commands| commands.try_send(command).is_ok());
+        self.wake_up();
+        sent
+    }
+
+    fn wake_up(&self) {
         // An eventfd that is full is readable too.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        sent
+    }
+
+    fn ask_to_stop(&self) {
+        *lock(&self.commands) = None;
+        self.wake_up();
     }
 
     /// What has been seen so far.
     pub(crate) fn status(&self) -> Status {
-        *self
-            .shared
-            .status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.shared.status)
     }
 
     /// Ticks lost so far by CPU.
     pub(crate) fn lost_by_cpu(&self) -> Vec<(u32, u64)> {
-        self.shared
-            .lost_by_cpu
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.shared.lost_by_cpu).clone()
     }
 
     /// Whether the thread is still there.
     pub(crate) fn is_running(&self) -> bool {
-        self.thread()
+        lock(&self.thread)
             .as_ref()
             .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Ends the window and the thread; the last window is in the channel when this returns.
     pub(crate) fn stop(&self) {
-        self.command(Command::Stop);
-        if let Some(thread) = self.thread().take()
+        self.ask_to_stop();
+        if let Some(thread) = lock(&self.thread).take()
             && thread.join().is_err()
         {
             tracing::error!("the sampling thread has panicked");
         }
     }
-
-    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        self.command(Command::Stop);
+        self.ask_to_stop();
     }
+}
+
+/// What is behind these locks is never left half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Capture {
@@ -370,7 +374,7 @@ impl<'obj> Loop<'obj> {
                         self.end_window_of(vec![capture], vec![capture])?;
                     }
                 }
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
+                Err(TryRecvError::Disconnected) => return Ok(true),
                 Err(TryRecvError::Empty) => return Ok(false),
             }
         }
@@ -396,20 +400,11 @@ impl<'obj> Loop<'obj> {
     }
 
     fn publish_status(&self) -> Result<()> {
-        let mut status = self
-            .shared
-            .status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut status = lock(&self.shared.status);
         status.counters = self.profiler.counters()?;
         status.trouble = self.processes.trouble();
         status.cgroups_unknown = self.owners.unknown();
-        let mut lost = self
-            .shared
-            .lost_by_cpu
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *lost = self.profiler.ticks_lost_by_cpu().collect();
+        *lock(&self.shared.lost_by_cpu) = self.profiler.ticks_lost_by_cpu().collect();
         Ok(())
     }
 
@@ -473,11 +468,7 @@ impl<'obj> Loop<'obj> {
 
     fn note_window(&self, window: &Window, end: Moment) -> Result<()> {
         self.publish_status()?;
-        let mut status = self
-            .shared
-            .status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut status = lock(&self.shared.status);
         status.windows += 1;
         status.window_ended = end.steady;
         status.map_elements = window.samples.len() as u64;
