@@ -12,6 +12,9 @@ use symbolizer::{Frame, Mapping, Options, Symbolized, Symbolizer};
 /// the opening of all that come after it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Least time between two readings of the kernel's symbols, which take some 50 ms each.
+const KERNEL_RELOAD: Duration = Duration::from_secs(300);
+
 /// The agent has 40 MB in all: reading 33 MB of DWARF was seen to take 37 MB of memory by itself.
 const BOUNDS: Options = Options {
     cache_bytes: 8 << 20,
@@ -36,6 +39,7 @@ pub(crate) struct NamingTrouble {
 /// Names words. It belongs to one thread: blazesym's state cannot be shared.
 pub(super) struct Namer {
     symbolizer: Symbolizer,
+    kernel_reloaded: Instant,
     trouble: NamingTrouble,
     /// For words that are no place in code.
     notes: Arc<Mapping>,
@@ -46,6 +50,7 @@ impl Namer {
     pub(super) fn new() -> Self {
         Self {
             symbolizer: Symbolizer::new(BOUNDS),
+            kernel_reloaded: Instant::now(),
             trouble: NamingTrouble::default(),
             notes: pseudo_mapping("[thermograph]"),
             anonymous: pseudo_mapping("//anon"),
@@ -98,8 +103,14 @@ impl Namer {
         kernel.dedup();
         let addresses: Vec<u64> = kernel.iter().map(|(_, address)| *address).collect();
         let named = self.symbolizer.kernel(&addresses);
-        names.extend(kernel.iter().map(|(word, _)| *word).zip(named));
         self.trouble.kernel = self.symbolizer.kernel_error().is_some();
+        // Kernel modules and BPF programs come while the agent runs.
+        let is_incomplete = named.iter().any(|symbolized| !symbolized.named);
+        if is_incomplete && self.kernel_reloaded.elapsed() >= KERNEL_RELOAD {
+            self.symbolizer.reload_kernel();
+            self.kernel_reloaded = Instant::now();
+        }
+        names.extend(kernel.iter().map(|(word, _)| *word).zip(named));
         for failure in self.symbolizer.take_failures() {
             self.trouble.files += 1;
             tracing::debug!("{}: {}", failure.module, failure.error);
