@@ -84,9 +84,10 @@ impl Namer {
                         names.insert(word, self.note(text));
                     }
                 }
-                // Named after no address: every process would have names of its own.
-                Place::Anonymous(address) => {
-                    names.insert(word, bare(&self.anonymous, address, "[jit]"));
+                // Without the address: it would give away where that process has its memory, and every process would
+                // have places of its own.
+                Place::Anonymous(_) => {
+                    names.insert(word, bare(&self.anonymous, 0, "[jit]"));
                 }
                 Place::Unresolved(_) => {}
             }
