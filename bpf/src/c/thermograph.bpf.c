@@ -10,6 +10,7 @@
 
 #include "cgroup.h"
 #include "lifecycle.h"
+#include "unwind.h"
 #include "walk.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -25,6 +26,10 @@ const volatile struct {
 	struct thread_key thread_key;
 	struct thread_names thread_names;
 	struct cgroup_event cgroup_event;
+	enum unwind_limits unwind_limits;
+	enum rule_kind rule_kind;
+	enum unsupported unsupported;
+	struct rule rule;
 } exported;
 
 static __always_inline struct thread_names *names_of(void *set, struct task_struct *task,

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * How a table of unwind rules lies in memory: what the encoder (unwind/) writes and the walk reads.
+ *
+ * A table belongs to a file and is keyed by file offset, because that is what a mapping gives and what a word holds.
+ * Its image is three parts, each found by an offset from the image's start:
+ *
+ *   rules    struct rule each
+ *   index    u32 for each page of the file from the first to the last that has a row, and one more: where its block
+ *            begins in the image; the next entry says where it ends
+ *   blocks   of n = bytes / 3 rows: u16 key[n], u8 low[n], and a byte of padding where the next would begin odd
+ *            key = offset in the page << 4 | rule >> 8, ascending; low = rule & 0xff
+ *
+ * A row holds up to the next. A page that begins within a row's range repeats that row as its first. A block never
+ * lies across a multiple of PIECE_BYTES of the image: the one before is filled up with its last row.
+ */
+#pragma once
+
+#include "kernel.h"
+
+enum unwind_limits {
+	/* Kernel memory for tables comes in pieces of this size. A smaller image lies in one, a larger one begins with one. */
+	PIECE_BYTES = 256 * 1024,
+	PAGE_BITS = 12,
+	ROW_BYTES = 3,
+	/* What 12 bits number. */
+	MAX_RULES = 4096,
+	/* rule::fp: the caller's frame pointer is saved where the frame pointer points. */
+	FP_AT_FP = -32768,
+};
+
+enum rule_kind {
+	/* Nothing is known from here on. */
+	RULE_NONE = 0,
+	/* The return address is undefined: the entry of a program or a thread. */
+	RULE_END = 1,
+	/* CFA = register[reg] + cfa. */
+	RULE_REGISTER = 2,
+	/* CFA = *(register[reg] + (low half of cfa)) + (high half of cfa), both signed: realigned stacks. */
+	RULE_DEREF = 3,
+	/* CFA = rsp + 8 + (8 if (rip & 15) >= cfa): a stub of the procedure linkage table pushes one word half way. */
+	RULE_PLT = 4,
+	/* rsp points at the ucontext of a signal frame, which holds the registers that were interrupted. */
+	RULE_SIGNAL = 5,
+	/* A frame pointer step that may lead to another stack: Go's systemstack and its like. */
+	RULE_SWITCH = 6,
+	/* reg: enum unsupported. */
+	RULE_UNSUPPORTED = 7,
+};
+
+/* Why a rule is beyond this format. */
+enum unsupported {
+	UNSUPPORTED_CFA_EXPRESSION = 1,
+	UNSUPPORTED_CFA_REGISTER = 2,
+	UNSUPPORTED_RETURN_ADDRESS = 3,
+	UNSUPPORTED_FRAME_POINTER = 4,
+	UNSUPPORTED_TOO_MANY_RULES = 5,
+	UNSUPPORTED_BAD_CFI = 6,
+};
+
+/* How to find the caller's frame. The return address lies at CFA - 8 in kinds 2 to 4. */
+struct rule {
+	__s32 cfa;
+	/* The caller's frame pointer: 0 unchanged, FP_AT_FP, else saved at CFA + 8 * fp. */
+	__s16 fp;
+	/* enum rule_kind */
+	__u8 kind;
+	/* DWARF number of a register. */
+	__u8 reg;
+};
