@@ -5,12 +5,17 @@
 
 pub mod cpus;
 mod error;
+mod lists;
+mod pieces;
 mod pod;
 mod profiler;
 pub mod sideband;
 mod stacks;
 mod support;
+mod tables;
 mod ticks;
+pub mod unwind;
+mod unwinder;
 mod window;
 mod word;
 
@@ -27,9 +32,12 @@ mod skeleton {
 
 pub use error::Error;
 pub use libbpf_rs::OpenObject;
+pub use lists::{LONGEST_LIST, List, Published, UnwindMapping};
 pub use profiler::{
     CgroupController, CgroupEvent, CgroupSource, Counters, Filter, Options, Profiler, period,
 };
-pub use sideband::Sideband;
+pub use sideband::{Records, Sideband};
+pub use tables::{NoTable, Slot};
+pub use unwinder::{UnwindMemory, Unwinder};
 pub use window::{Counted, Sample, Thread, ThreadNames};
-pub use word::{FileId, Outcome, Place, Word};
+pub use word::{FileId, Outcome, Place, Unsupported, Word};

@@ -22,6 +22,16 @@ unsafe impl Pod for types::counters {}
 unsafe impl Pod for types::window_state {}
 // SAFETY: as above.
 unsafe impl Pod for types::cgroup_event {}
+// SAFETY: as above.
+unsafe impl Pod for types::process_state {}
+// SAFETY: as above.
+unsafe impl Pod for types::published {}
+// SAFETY: as above.
+unsafe impl Pod for types::mapping {}
+// SAFETY: as above.
+unsafe impl Pod for types::table {}
+// SAFETY: as above.
+unsafe impl Pod for types::rule {}
 
 // SAFETY: an integer.
 unsafe impl Pod for u64 {}

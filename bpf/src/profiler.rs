@@ -3,6 +3,7 @@
 use crate::skeleton::{ThermographSkel, ThermographSkelBuilder, types};
 use crate::stacks::Stacks;
 use crate::ticks::Ticks;
+use crate::unwinder::Unwinder;
 use crate::window::{Counted, Windows};
 use crate::{Error, cpus, pod, support};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -34,6 +35,8 @@ pub struct Options {
     pub cgroups: CgroupSource,
     /// Keys the hash of stacks; any number nobody else knows.
     pub seed: u64,
+    /// Bytes of kernel memory that unwind tables may take.
+    pub table_memory: u64,
 }
 
 /// Nanoseconds of CPU time that one sample stands for, at so many samples a second.
@@ -152,6 +155,7 @@ impl Counters {
 pub struct Profiler<'obj> {
     skeleton: ThermographSkel<'obj>,
     windows: Windows,
+    unwinder: Unwinder,
     ticks: Ticks,
     stack_ring: RingBuffer<'static>,
     stacks: Rc<RefCell<Stacks>>,
@@ -178,6 +182,10 @@ impl<'obj> Profiler<'obj> {
         open.maps
             .stack_ring
             .set_max_entries(ring_bytes as u32)
+            .map_err(load_error)?;
+        open.maps
+            .frame_cache
+            .set_max_entries(cached_frames()?)
             .map_err(load_error)?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.config = config(options, ring_bytes);
@@ -208,6 +216,7 @@ impl<'obj> Profiler<'obj> {
             cgroup_events_lost: 0,
             counts_full: 0,
             windows,
+            unwinder: Unwinder::new(&skeleton.maps, options.table_memory)?,
             ticks: Ticks::new(period(options.frequency)),
             _links: links,
             skeleton,
@@ -223,7 +232,10 @@ impl<'obj> Profiler<'obj> {
     /// Ends the window that is being counted, begins the next one, and returns what was counted.
     pub fn swap(&mut self) -> Result<Counted, Error> {
         let number = self.windows.number();
+        // The swap waits for all programs that run, and what left the maps of the walk waits for no more than that.
+        self.unwinder.begin_grace();
         self.windows.swap(&self.skeleton.maps)?;
+        self.unwinder.end_grace()?;
         let (samples, threads) = self.windows.drain()?;
         // Last: a record that a program of the new window has not finished hides those behind it, old ones too.
         self.read_stacks()?;
@@ -243,6 +255,11 @@ impl<'obj> Profiler<'obj> {
             stacks,
             threads,
         })
+    }
+
+    /// The tables and lists that walks go by.
+    pub fn unwinder(&mut self) -> &mut Unwinder {
+        &mut self.unwinder
     }
 
     /// Empties the ring of stacks: whenever [`Profiler::stacks_fd`] is readable.
@@ -325,6 +342,12 @@ impl<'obj> Profiler<'obj> {
             .filter_map(|cpu| pod::read(cpu))
             .collect())
     }
+}
+
+/// Frames that the walk may remember: a CPU's number says which of them are its own.
+fn cached_frames() -> Result<u32, Error> {
+    let last = cpus::online()?.last().copied().unwrap_or(0);
+    Ok(types::step_limits::CACHED_FRAMES.0.saturating_mul(last + 1))
 }
 
 /// Samples of a window in which every CPU is busy.

@@ -75,6 +75,15 @@ pub struct MmapRecord {
     pub path: Vec<u8>,
 }
 
+/// What one reading brought.
+#[derive(Debug)]
+pub struct Records {
+    /// In order of time across CPUs and readings.
+    pub records: Vec<Record>,
+    /// CLOCK_MONOTONIC nanoseconds: all that was written until then has been returned by now.
+    pub until: u64,
+}
+
 /// The rings of all online CPUs.
 #[derive(Default)]
 pub struct Sideband {
@@ -114,18 +123,21 @@ impl Sideband {
             .map(|ring| unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })
     }
 
-    /// The records written until now, in order of time across CPUs and calls.
+    /// The records written until now.
     ///
     /// The rings are read one after the other, while a process that moves from one CPU to another leaves an exec in the one
     /// and mappings in the other. So what was written after the reading began is held back for the next call.
-    pub fn read(&mut self) -> Vec<Record> {
-        let begin = monotonic_nanos();
+    pub fn read(&mut self) -> Records {
+        let until = monotonic_nanos();
         for ring in self.rings.values_mut() {
             read_ring(ring, &mut self.held);
         }
         self.held.sort_by_key(|record| record.time);
-        let ready = self.held.partition_point(|record| record.time <= begin);
-        self.held.drain(..ready).collect()
+        let ready = self.held.partition_point(|record| record.time <= until);
+        Records {
+            records: self.held.drain(..ready).collect(),
+            until,
+        }
     }
 
     /// Whether records are held back: no descriptor wakes for them.

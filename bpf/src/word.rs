@@ -14,8 +14,8 @@ use crate::skeleton::types;
 
 const PAYLOAD_BITS: u32 = 56;
 const PAYLOAD: u64 = (1 << PAYLOAD_BITS) - 1;
-const TAG_FILE: u8 = 0x00;
-const TAG_ANONYMOUS: u8 = 0x01;
+const TAG_FILE: u8 = types::word_tag::WORD_FILE.0 as u8;
+const TAG_ANONYMOUS: u8 = types::word_tag::WORD_ANONYMOUS.0 as u8;
 const TAG_UNRESOLVED: u8 = types::word_tag::WORD_UNRESOLVED.0 as u8;
 const TAG_OUTCOME: u8 = types::word_tag::WORD_OUTCOME.0 as u8;
 const TAG_KERNEL: u8 = 0xff;
@@ -53,13 +53,18 @@ impl FileId {
     pub fn new(n: u32) -> Option<Self> {
         (n < 1 << 24).then_some(Self(n))
     }
+
+    /// Its number.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// How a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The chain of frame pointers came to its end.
-    ChainEnded,
+    /// At the entry of a program or a thread: the stack is whole.
+    Entry,
     /// The stack has more frames than fit.
     TooDeep,
     /// A kernel thread: there is no user part.
@@ -72,74 +77,156 @@ pub enum Outcome {
     Exec,
     /// The idle task.
     Idle,
-    /// No frame could be read.
+    /// The memory of the stack could not be read.
     Unreadable,
-    /// A return address that lies in no executable mapping: the chain had gone astray.
+    /// The mappings of the program were not known to the walk yet: frames were found by frame pointers.
+    NoMappings,
+    /// A return address that lies in no executable mapping.
+    NoMapping,
+    /// A frame pointer led to no code.
     Astray,
+    /// Code without rules that keeps no frame pointer.
+    NoFramePointer,
+    /// Code made at run time that keeps no frame pointer.
+    NoFramePointerInJit,
+    /// A rule beyond the format of tables.
+    Unsupported(Unsupported),
+    /// Frame pointers stood in for a table that was still to be built.
+    TablePending(FileId),
+    /// Frame pointers stood in for the table of a file that could not be read.
+    TableUnreadable(FileId),
+    /// Frame pointers stood in for a table that found no room.
+    TableOverBudget(FileId),
+    /// A process of 32 bits.
+    Compat32,
+    /// The mappings of the program changed during the walk.
+    ListChanged,
     /// The stack of this count never reached the agent.
     RingFull,
-    /// The mappings of the process are not known.
-    NoMappings,
     /// An outcome of a newer kernel program.
     Unknown(u64),
 }
 
-/// Outcomes that only the agent finds, beyond those of the kernel programs.
-const AGENT_OUTCOMES: [(u64, Outcome); 3] = [
-    (0x100, Outcome::Astray),
-    (0x101, Outcome::RingFull),
-    (0x102, Outcome::NoMappings),
-];
+/// Why a rule is beyond the format of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsupported {
+    /// An expression that is none of the known ones.
+    CfaExpression,
+    /// A register that the walk does not keep.
+    CfaRegister,
+    /// A return address that is not next to the frame.
+    ReturnAddress,
+    /// A frame pointer saved where the format cannot say.
+    FramePointer,
+    /// More distinct rules in one file than can be numbered.
+    TooManyRules,
+    /// Call frame information that contradicts itself.
+    BadCfi,
+    /// A reason of a newer table.
+    Unknown,
+}
 
-const KERNEL_OUTCOMES: [(types::outcome, Outcome); 8] = [
-    (types::outcome::OUTCOME_CHAIN_ENDED, Outcome::ChainEnded),
-    (types::outcome::OUTCOME_TOO_DEEP, Outcome::TooDeep),
-    (types::outcome::OUTCOME_KERNEL_THREAD, Outcome::KernelThread),
-    (types::outcome::OUTCOME_IO_WORKER, Outcome::IoWorker),
-    (types::outcome::OUTCOME_EXITING, Outcome::Exiting),
-    (types::outcome::OUTCOME_EXEC, Outcome::Exec),
-    (types::outcome::OUTCOME_IDLE, Outcome::Idle),
-    (types::outcome::OUTCOME_UNREADABLE, Outcome::Unreadable),
-];
+/// Lost on its way to the agent: not an outcome of the kernel programs.
+const RING_FULL: u64 = 0x101;
+const OUTCOME_BITS: u32 = types::limits::OUTCOME_BITS.0;
+
+impl Unsupported {
+    /// By its number in a rule.
+    pub fn from_code(code: u64) -> Self {
+        use types::unsupported as c;
+        let known = [
+            (c::UNSUPPORTED_CFA_EXPRESSION, Self::CfaExpression),
+            (c::UNSUPPORTED_CFA_REGISTER, Self::CfaRegister),
+            (c::UNSUPPORTED_RETURN_ADDRESS, Self::ReturnAddress),
+            (c::UNSUPPORTED_FRAME_POINTER, Self::FramePointer),
+            (c::UNSUPPORTED_TOO_MANY_RULES, Self::TooManyRules),
+            (c::UNSUPPORTED_BAD_CFI, Self::BadCfi),
+        ];
+        let found = known.iter().find(|(known, _)| u64::from(known.0) == code);
+        found.map_or(Self::Unknown, |(_, reason)| *reason)
+    }
+}
 
 impl Outcome {
-    fn codes() -> impl Iterator<Item = (u64, Outcome)> {
-        KERNEL_OUTCOMES
-            .iter()
-            .map(|(code, outcome)| (u64::from(code.0), *outcome))
-            .chain(AGENT_OUTCOMES)
-    }
-
-    fn code(self) -> u64 {
-        match self {
-            Outcome::Unknown(code) => code,
-            known => Self::codes()
-                .find(|(_, outcome)| *outcome == known)
-                .map_or(PAYLOAD, |(code, _)| code),
+    /// From the payload of an outcome's word.
+    fn from_payload(payload: u64) -> Self {
+        use types::outcome as o;
+        let detail = payload >> OUTCOME_BITS;
+        let Ok(code) = u32::try_from(payload & ((1 << OUTCOME_BITS) - 1)) else {
+            return Outcome::Unknown(payload);
+        };
+        if payload == RING_FULL {
+            return Outcome::RingFull;
+        }
+        let file = u32::try_from(detail).ok().and_then(FileId::new);
+        match (o(code), file) {
+            (o::OUTCOME_ENTRY, _) => Outcome::Entry,
+            (o::OUTCOME_TOO_DEEP, _) => Outcome::TooDeep,
+            (o::OUTCOME_KERNEL_THREAD, _) => Outcome::KernelThread,
+            (o::OUTCOME_IO_WORKER, _) => Outcome::IoWorker,
+            (o::OUTCOME_EXITING, _) => Outcome::Exiting,
+            (o::OUTCOME_EXEC, _) => Outcome::Exec,
+            (o::OUTCOME_IDLE, _) => Outcome::Idle,
+            (o::OUTCOME_UNREADABLE, _) => Outcome::Unreadable,
+            (o::OUTCOME_NO_MAPPINGS, _) => Outcome::NoMappings,
+            (o::OUTCOME_NO_MAPPING, _) => Outcome::NoMapping,
+            (o::OUTCOME_ASTRAY, _) => Outcome::Astray,
+            (o::OUTCOME_NO_FRAME_POINTER, _) if detail == 0 => Outcome::NoFramePointer,
+            (o::OUTCOME_NO_FRAME_POINTER, _) => Outcome::NoFramePointerInJit,
+            (o::OUTCOME_UNSUPPORTED, _) => Outcome::Unsupported(Unsupported::from_code(detail)),
+            (o::OUTCOME_TABLE_PENDING, Some(file)) => Outcome::TablePending(file),
+            (o::OUTCOME_TABLE_UNREADABLE, Some(file)) => Outcome::TableUnreadable(file),
+            (o::OUTCOME_TABLE_OVER_BUDGET, Some(file)) => Outcome::TableOverBudget(file),
+            (o::OUTCOME_COMPAT_32, _) => Outcome::Compat32,
+            (o::OUTCOME_LIST_CHANGED, _) => Outcome::ListChanged,
+            _ => Outcome::Unknown(payload),
         }
     }
 
-    fn from_code(code: u64) -> Self {
-        Self::codes()
-            .find(|(c, _)| *c == code)
-            .map_or(Outcome::Unknown(code), |(_, outcome)| outcome)
+    /// Whether the stack reached its entry, or has no user part to reach.
+    pub fn is_whole(self) -> bool {
+        matches!(
+            self,
+            Outcome::Entry
+                | Outcome::KernelThread
+                | Outcome::IoWorker
+                | Outcome::Exiting
+                | Outcome::Exec
+                | Outcome::Idle
+        )
     }
 
     /// The frame that shows this outcome to a person; nothing where there is nothing to say.
     pub fn frame(self) -> Option<&'static str> {
         Some(match self {
-            // Frame pointers cannot tell a thread's entry from a function that does not keep them.
-            Outcome::ChainEnded => return None,
+            Outcome::Entry => return None,
             Outcome::TooDeep => "[stack cut: too deep]",
             Outcome::KernelThread => "[kernel thread]",
             Outcome::IoWorker => "[io worker]",
             Outcome::Exiting => "[exiting]",
             Outcome::Exec => "[exec]",
             Outcome::Idle => "[idle]",
-            Outcome::Unreadable => "[user stack unreadable]",
-            Outcome::Astray => "[stack cut: no frame pointer]",
+            Outcome::Unreadable => "[stack cut: memory unreadable]",
+            Outcome::NoMappings => "[frame pointers only: mappings not read yet]",
+            Outcome::NoMapping => "[stack cut: address in no mapping]",
+            Outcome::Astray => "[stack cut: frame pointer led astray]",
+            Outcome::NoFramePointer => "[stack cut: no unwind rule, no frame pointer]",
+            Outcome::NoFramePointerInJit => "[stack cut: run-time code without frame pointer]",
+            Outcome::Unsupported(reason) => match reason {
+                Unsupported::CfaExpression => "[stack cut: unsupported CFA expression]",
+                Unsupported::CfaRegister => "[stack cut: unsupported CFA register]",
+                Unsupported::ReturnAddress => "[stack cut: unsupported return address rule]",
+                Unsupported::FramePointer => "[stack cut: unsupported frame pointer rule]",
+                Unsupported::TooManyRules => "[stack cut: too many unwind rules in the file]",
+                Unsupported::BadCfi => "[stack cut: bad unwind information]",
+                Unsupported::Unknown => "[stack cut: unsupported unwind rule]",
+            },
+            Outcome::TablePending(_) => "[frame pointers only: unwind table not built yet]",
+            Outcome::TableUnreadable(_) => "[frame pointers only: unwind table unreadable]",
+            Outcome::TableOverBudget(_) => "[frame pointers only: no room for the unwind table]",
+            Outcome::Compat32 => "[32-bit process]",
+            Outcome::ListChanged => "[stack uncertain: mappings changed]",
             Outcome::RingFull => "[stack lost: ring full]",
-            Outcome::NoMappings => "[mappings unknown]",
             Outcome::Unknown(_) => "[unknown outcome]",
         })
     }
@@ -165,9 +252,14 @@ impl Word {
         Self::tagged(TAG_ANONYMOUS, address)
     }
 
-    /// How a walk ended.
-    pub fn outcome(outcome: Outcome) -> Self {
-        Self::tagged(TAG_OUTCOME, outcome.code())
+    /// The whole stack of a count whose stack was lost on its way.
+    pub fn ring_full() -> Self {
+        Self::tagged(TAG_OUTCOME, RING_FULL)
+    }
+
+    /// The root of a stack that is cut at an address without code.
+    pub fn astray() -> Self {
+        Self::tagged(TAG_OUTCOME, types::outcome::OUTCOME_ASTRAY.0.into())
     }
 
     /// What it says.
@@ -180,7 +272,7 @@ impl Word {
             },
             TAG_ANONYMOUS => Place::Anonymous(payload),
             TAG_UNRESOLVED => Place::Unresolved(payload),
-            TAG_OUTCOME => Place::Outcome(Outcome::from_code(payload)),
+            TAG_OUTCOME => Place::Outcome(Outcome::from_payload(payload)),
             TAG_KERNEL => Place::Kernel(self.0),
             // A tag of a newer kernel program: an end without a name, not a wrong address.
             tag => Place::Outcome(Outcome::Unknown(
@@ -222,9 +314,25 @@ mod tests {
             Word::from_raw(0x0200_7fff_dead_beef).place(),
             Place::Unresolved(0x7fff_dead_beef)
         );
-        for (_, outcome) in Outcome::codes() {
-            assert_eq!(Word::outcome(outcome).place(), Place::Outcome(outcome));
-        }
+        assert_eq!(Word::ring_full().place(), Place::Outcome(Outcome::RingFull));
+        assert_eq!(Word::astray().place(), Place::Outcome(Outcome::Astray));
+    }
+
+    /// What an outcome is about lies above its code, and a number of a newer kernel program is none of the known ones.
+    #[test]
+    fn an_outcome_says_what_it_is_about() {
+        let outcome = |code: u64| match Word::from_raw(0x03 << 56 | code).place() {
+            Place::Outcome(outcome) => outcome,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(outcome(0), Outcome::Entry);
+        let file = FileId::new(0x1234).unwrap();
+        assert_eq!(outcome(0x1234_000d), Outcome::TablePending(file));
+        let reason = Outcome::Unsupported(Unsupported::CfaRegister);
+        assert_eq!(outcome(0x0002_000c), reason);
+        assert_eq!(outcome(0x0001_000b), Outcome::NoFramePointerInJit);
+        assert_eq!(outcome(0x7777), Outcome::Unknown(0x7777));
+        assert!(Outcome::Exec.is_whole() && !Outcome::TooDeep.is_whole());
     }
 
     #[test]

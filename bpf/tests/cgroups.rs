@@ -55,6 +55,7 @@ fn a_cgroup_is_told_and_counted(controller: CgroupController, root: PathBuf, hie
             hierarchy,
         },
         seed: 1,
+        table_memory: 16 << 20,
     };
     let mut storage = MaybeUninit::uninit();
     let mut profiler = Profiler::load(&mut storage, &options).unwrap();

@@ -25,6 +25,7 @@ fn load(storage: &mut MaybeUninit<OpenObject>, filter: Filter) -> Profiler<'_> {
             hierarchy: 0,
         },
         seed: 0x1234_5678_9abc_def0,
+        table_memory: 16 << 20,
     };
     let mut profiler = Profiler::load(storage, &options).unwrap();
     profiler.follow_cpus().unwrap();
@@ -203,7 +204,7 @@ fn the_sideband_tells_of_a_program_from_exec_to_exit() {
     sideband.subscribe(&bpf::cpus::online().unwrap()).unwrap();
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
-    let told: Vec<_> = sideband.read();
+    let told = sideband.read().records;
     assert!(told.windows(2).all(|pair| pair[0].time <= pair[1].time));
     let position =
         |wanted: &dyn Fn(&Event) -> bool| told.iter().position(|record| wanted(&record.event));

@@ -161,7 +161,7 @@ impl Assembler {
         for sample in window.samples.iter().filter(wanted) {
             tally.threads.add(sample);
             tally.samples += sample.events;
-            if sample.ended_in(Outcome::TooDeep) {
+            if sample.outcome() == Outcome::TooDeep {
                 tally.too_deep += sample.events;
             }
             for word in sample.stack.iter() {

@@ -173,7 +173,7 @@ impl<'a> Stacks<'a> {
 mod tests {
     use super::*;
     use crate::sampling::Sample;
-    use bpf::{FileId, Outcome, Thread, ThreadNames};
+    use bpf::{FileId, Thread, ThreadNames};
     use std::time::Duration;
     use symbolizer::Frame;
 
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn an_owner_has_one_sample_a_stack() {
         let app = owner("app");
-        let stack = [word(1), word(2), Word::outcome(Outcome::ChainEnded)];
+        let stack = [word(1), word(2), Word::from_raw(0x03 << 56)];
         let mut tally = OwnerTally {
             names: names(),
             ..OwnerTally::default()
@@ -276,7 +276,7 @@ mod tests {
     /// Samples of a capture say whose they are, in valid UTF-8 whatever the process is called.
     #[test]
     fn a_capture_tells_threads_apart() {
-        let stack = [word(1), word(2), Word::outcome(Outcome::ChainEnded)];
+        let stack = [word(1), word(2), Word::from_raw(0x03 << 56)];
         let mut tally = ThreadTally::default();
         tally.names = names();
         tally.extend(1_000, Duration::from_secs(1));

@@ -75,8 +75,12 @@ impl MappedFile {
 
     /// The word for an offset in it; nothing if that lies outside the 4 GiB it stands for.
     pub(crate) fn word(&self, offset: u64) -> Option<Word> {
-        let offset = offset.checked_sub(self.base)?;
-        Some(Word::file(self.id, u32::try_from(offset).ok()?))
+        Some(Word::file(self.id, self.word_offset(offset)?))
+    }
+
+    /// The offset in a word for an offset in it; nothing if that lies outside the 4 GiB it stands for.
+    pub(super) fn word_offset(&self, offset: u64) -> Option<u32> {
+        u32::try_from(offset.checked_sub(self.base)?).ok()
     }
 
     /// The offset in the file that a word's offset stands for.

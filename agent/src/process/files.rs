@@ -6,6 +6,7 @@ use super::opener::{Opener, Request};
 use bpf::FileId;
 use lru::LruCache;
 use rustix::process::{Resource, getrlimit};
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use symbolizer::Module;
@@ -38,6 +39,10 @@ impl Hint {
 /// All files known, and the thread that opens them.
 pub(crate) struct Files {
     known: LruCache<(Hint, u64), Arc<MappedFile>>,
+    /// Those known, and those no longer known that are still mapped or were until lately.
+    by_id: HashMap<FileId, Arc<MappedFile>>,
+    /// Of these nobody had any but the index when it was swept last.
+    unneeded: HashSet<FileId>,
     next: u32,
     /// It has been said that there are no more.
     exhausted: bool,
@@ -51,16 +56,47 @@ impl Files {
     pub(crate) fn new() -> std::io::Result<Self> {
         let mut files = Self {
             known: LruCache::new(REMEMBERED),
+            by_id: HashMap::new(),
+            unneeded: HashSet::new(),
             next: 0,
             exhausted: false,
             opener: Opener::start(open_files())?,
             vdso: None,
         };
         let vdso = open_vdso().unwrap_or_else(Opened::Failed);
-        files.vdso = files
-            .number()
-            .map(|id| MappedFile::new(id, 0, b"[vdso]", vdso));
+        files.vdso = files.add(0, b"[vdso]", vdso);
         Ok(files)
+    }
+
+    /// The file that has this number in words.
+    pub(crate) fn by_id(&self, id: FileId) -> Option<&Arc<MappedFile>> {
+        self.by_id.get(&id)
+    }
+
+    /// Forgets files that nobody has mapped for as long as it takes to call this twice, and returns their numbers: words
+    /// that name one may still be on their way when its last mapping goes.
+    pub(crate) fn forget_unneeded(&mut self) -> Vec<FileId> {
+        let is_unneeded = |(_, file): &(&FileId, &Arc<MappedFile>)| Arc::strong_count(file) == 1;
+        let now: HashSet<FileId> = self
+            .by_id
+            .iter()
+            .filter(is_unneeded)
+            .map(|(id, _)| *id)
+            .collect();
+        let gone: Vec<FileId> = now.intersection(&self.unneeded).copied().collect();
+        for id in &gone {
+            self.by_id.remove(id);
+        }
+        self.unneeded = now;
+        gone
+    }
+
+    /// A new file under a number of its own; nothing when all are used up.
+    fn add(&mut self, base: u64, path: &[u8], opened: Opened) -> Option<Arc<MappedFile>> {
+        let id = self.number()?;
+        let file = MappedFile::new(id, base, path, opened);
+        self.by_id.insert(id, Arc::clone(&file));
+        Some(file)
     }
 
     /// The file behind a mapping of a process, whose opening begins now if it is new. Nothing for memory of no file.
@@ -84,8 +120,7 @@ impl Files {
         let (file, is_new) = match known {
             Some(file) => (Arc::clone(file), false),
             None => {
-                let file =
-                    MappedFile::new(self.number()?, piece << 32, &hint.path, Opened::Pending);
+                let file = self.add(piece << 32, &hint.path, Opened::Pending)?;
                 self.known.put(key, Arc::clone(&file));
                 (file, true)
             }
@@ -133,6 +168,22 @@ fn open_vdso() -> Result<Opened, String> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    /// A file that is mapped no more is found by its number until a window later, and then no more.
+    #[test]
+    fn numbers_outlive_mappings_by_a_window() {
+        let mut files = Files::new().unwrap();
+        let file = files.add(0, b"/bin/x", Opened::Pending).unwrap();
+        let id = file.id();
+        for _ in 0..3 {
+            assert!(files.forget_unneeded().is_empty());
+        }
+        drop(file);
+        assert!(files.forget_unneeded().is_empty());
+        assert!(files.by_id(id).is_some());
+        assert_eq!(files.forget_unneeded(), [id]);
+        assert!(files.by_id(id).is_none());
+    }
 
     /// Numbers are not used up by a file that can never be opened, however often it is mapped.
     #[test]

@@ -1,13 +1,14 @@
 //! The executable mappings of one address space.
 
 use super::MappedFile;
-use bpf::Word;
+use bpf::{FileId, Slot, UnwindMapping, Word};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Executable mappings kept of one process, about 80 bytes each: a big program has a thousand. The kernel's own limit
-/// (vm.max_map_count, 65,530 of all kinds) times a container full of processes would be gigabytes.
-const LIMIT: usize = 1 << 13;
+/// Executable mappings kept of one process, about 80 bytes each, and no more than the walk can hold: a big program has a
+/// thousand. The kernel's own limit (vm.max_map_count, 65,530 of all kinds) times a container full of processes would
+/// be gigabytes.
+const LIMIT: usize = bpf::LONGEST_LIST;
 
 /// One piece of a file, or of memory of no file, that can be executed.
 #[derive(Clone, Debug)]
@@ -22,7 +23,67 @@ pub(crate) struct Mapping {
     pub(crate) file: Option<Arc<MappedFile>>,
 }
 
+/// What became of a mapping that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    /// It is there now.
+    Yes,
+    /// The same was there before.
+    Already,
+    /// There are too many.
+    No,
+}
+
+impl PartialEq for Mapping {
+    /// Files are one if they have one number.
+    fn eq(&self, other: &Self) -> bool {
+        (self.start, self.end) == (other.start, other.end) && self.continues(other)
+    }
+}
+
 impl Mapping {
+    /// Whether both are parts of one mapping of one file, or of memory of no file, wherever they lie.
+    fn continues(&self, other: &Self) -> bool {
+        match (&self.file, &other.file) {
+            (None, None) => true,
+            (Some(file), Some(others)) => {
+                file.id() == others.id()
+                    && self.offset.wrapping_sub(self.start)
+                        == other.offset.wrapping_sub(other.start)
+            }
+            _ => false,
+        }
+    }
+
+    /// For the walk, by the number of its file's table. What lies behind the 4 GiB that a file's number stands for has no
+    /// number, as if it were in no file.
+    fn for_walk(
+        &self,
+        slot: impl Fn(FileId) -> Option<Slot>,
+    ) -> impl Iterator<Item = UnwindMapping> {
+        let anonymous = UnwindMapping {
+            start: self.start,
+            end: self.end,
+            offset: 0,
+            file: None,
+            table: None,
+        };
+        let numbered = self.file.as_ref().and_then(|file| {
+            let offset = file.word_offset(self.offset)?;
+            let end = self.start.saturating_add((1 << 32) - u64::from(offset));
+            Some(UnwindMapping {
+                end: self.end.min(end),
+                offset,
+                file: Some(file.id()),
+                table: slot(file.id()),
+                ..anonymous
+            })
+        });
+        let start = numbered.map_or(self.start, |numbered| numbered.end);
+        let rest = (start < self.end).then_some(UnwindMapping { start, ..anonymous });
+        numbered.into_iter().chain(rest)
+    }
+
     /// The part of it within [start, end).
     fn cut(&self, start: u64, end: u64) -> Self {
         let offset = self.offset.wrapping_add(start.wrapping_sub(self.start));
@@ -36,26 +97,50 @@ impl Mapping {
 }
 
 /// Executable mappings by their first address; they do not overlap.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Mappings {
     by_start: BTreeMap<u64, Mapping>,
 }
 
 impl Mappings {
-    /// Adds a mapping, in place of what was mapped there before. False if there are too many.
-    pub(crate) fn insert(&mut self, mapping: Mapping) -> bool {
-        if mapping.start >= mapping.end {
-            return true;
+    /// Adds a mapping, in place of what was mapped there before.
+    pub(crate) fn insert(&mut self, mapping: Mapping) -> Inserted {
+        let there = self.find(mapping.start);
+        // A compiler at run time makes the same memory executable again and again.
+        if mapping.start >= mapping.end
+            || there.is_some_and(|there| there.end >= mapping.end && there.continues(&mapping))
+        {
+            return Inserted::Already;
         }
         self.clear(mapping.start, mapping.end);
         if self.extend_neighbour(&mapping) {
-            return true;
+            return Inserted::Yes;
         }
         if self.by_start.len() >= LIMIT {
-            return false;
+            return Inserted::No;
         }
         self.by_start.insert(mapping.start, mapping);
-        true
+        Inserted::Yes
+    }
+
+    /// For the walk: sorted, with the table that `slot` gives to each file.
+    pub(crate) fn for_walk(&self, slot: impl Fn(FileId) -> Option<Slot>) -> Vec<UnwindMapping> {
+        let mappings = self.by_start.values();
+        mappings
+            .flat_map(|mapping| mapping.for_walk(&slot))
+            .collect()
+    }
+
+    /// The files they are of, each as often as it is mapped.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<MappedFile>> {
+        self.by_start
+            .values()
+            .filter_map(|mapping| mapping.file.as_ref())
+    }
+
+    /// Whether nothing is mapped.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_start.is_empty()
     }
 
     /// The mapping that an address lies in.
@@ -184,7 +269,7 @@ mod tests {
     fn pieces_of_run_time_code_become_one() {
         let mut mappings = Mappings::default();
         for page in 0..1000u64 {
-            assert!(mappings.insert(anonymous(page * 0x1000, (page + 1) * 0x1000)));
+            mappings.insert(anonymous(page * 0x1000, (page + 1) * 0x1000));
         }
         assert_eq!(mappings.by_start.len(), 1);
         assert_eq!(mappings.word(0x5123), Some(Word::anonymous(0x5123)));
@@ -197,8 +282,10 @@ mod tests {
         let mut mappings = Mappings::default();
         mappings.insert(file(0, u64::MAX, 0));
         let pages = LIMIT as u64 + 100;
+        let insert = |page| mappings.insert(file(2 * page * PAGE, (2 * page + 1) * PAGE, 0));
         let refused = (1..pages)
-            .filter(|page| !mappings.insert(file(2 * page * PAGE, (2 * page + 1) * PAGE, 0)))
+            .map(insert)
+            .filter(|inserted| *inserted == Inserted::No)
             .count();
         assert!(refused > 0);
         assert!(
@@ -208,12 +295,60 @@ mod tests {
         );
     }
 
+    /// What is mapped again as it was changes nothing, so that the walk needs not be told.
+    #[test]
+    fn the_same_again_is_no_change() {
+        let mut mappings = Mappings::default();
+        mappings.insert(file(0x1000, 0x9000, 0x100));
+        mappings.insert(anonymous(0x10000, 0x20000));
+        let before = mappings.clone();
+        for same in [file(0x2000, 0x3000, 0x1100), anonymous(0x11000, 0x20000)] {
+            assert_eq!(mappings.insert(same), Inserted::Already);
+        }
+        assert_eq!(mappings, before);
+        for other in [file(0x2000, 0x3000, 0x1000), anonymous(0x4000, 0x5000)] {
+            assert_eq!(mappings.insert(other), Inserted::Yes);
+        }
+        assert_ne!(mappings, before);
+    }
+
+    /// The walk gets sorted ranges with a number that fits their offsets, and none where an offset is beyond it.
+    #[test]
+    fn the_walk_gets_what_fits_into_its_words() {
+        let mut mappings = Mappings::default();
+        mappings.insert(file(0x9000, 0xb000, 0xffff_f000));
+        mappings.insert(file(0x1000, 0x2000, 0x100));
+        mappings.insert(file(0x5000, 0x6000, 1 << 32));
+        mappings.insert(anonymous(0x7000, 0x8000));
+        let list = mappings.for_walk(|_| None);
+        let ranges: Vec<_> = list
+            .iter()
+            .map(|mapping| {
+                (
+                    mapping.start,
+                    mapping.end,
+                    mapping.offset,
+                    mapping.file.is_some(),
+                )
+            })
+            .collect();
+        let expected = [
+            (0x1000, 0x2000, 0x100, true),
+            (0x5000, 0x6000, 0, false),
+            (0x7000, 0x8000, 0, false),
+            (0x9000, 0xa000, 0xffff_f000, true),
+            (0xa000, 0xb000, 0, false),
+        ];
+        assert_eq!(ranges, expected);
+    }
+
     #[test]
     fn hostile_ranges_do_no_harm() {
         let mut mappings = Mappings::default();
-        assert!(mappings.insert(file(5, 5, 0)));
-        assert!(mappings.insert(file(9, 3, 0)));
-        assert!(mappings.insert(file(u64::MAX - 1, u64::MAX, u64::MAX)));
+        assert_eq!(mappings.insert(file(5, 5, 0)), Inserted::Already);
+        assert_eq!(mappings.insert(file(9, 3, 0)), Inserted::Already);
+        let last = file(u64::MAX - 1, u64::MAX, u64::MAX);
+        assert_eq!(mappings.insert(last), Inserted::Yes);
         assert!(mappings.word(u64::MAX - 1).is_some());
         assert_eq!(mappings.by_start.len(), 1);
     }

@@ -3,6 +3,9 @@
 use super::files::Hint;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A longer line is no line of the kernel's: paths end at 4,096 bytes, each of which may be escaped as four.
 const LINE_LIMIT: u64 = 20 << 10;
@@ -16,8 +19,67 @@ pub(super) struct Line {
     pub(super) hint: Hint,
 }
 
-/// The executable mappings of a process as they are now; an error if it is gone.
-pub(super) fn read(tgid: u32) -> io::Result<Vec<Line>> {
+/// How long a process's mappings may take to read: a big one's take some milliseconds.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Threads that may hang.
+const HANGING: usize = 16;
+
+/// Reads on a thread of its own. The kernel holds a lock of the process's meanwhile, which may be held by a thread that
+/// waits for a server that does not answer.
+#[derive(Default)]
+pub(super) struct Reader {
+    thread: Option<Thread>,
+    hanging: Vec<JoinHandle<()>>,
+}
+
+struct Thread {
+    requests: SyncSender<u32>,
+    answers: Receiver<io::Result<Vec<Line>>>,
+    handle: JoinHandle<()>,
+}
+
+impl Reader {
+    /// The executable mappings of a process as they are now; an error if it is gone or does not answer in time.
+    pub(super) fn read(&mut self, tgid: u32) -> io::Result<Vec<Line>> {
+        let thread = match self.thread.take() {
+            Some(thread) => thread,
+            None => self.start()?,
+        };
+        if thread.requests.send(tgid).is_ok()
+            && let Ok(answer) = thread.answers.recv_timeout(PATIENCE)
+        {
+            self.thread = Some(thread);
+            return answer;
+        }
+        self.hanging.push(thread.handle);
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    fn start(&mut self) -> io::Result<Thread> {
+        self.hanging.retain(|thread| !thread.is_finished());
+        if self.hanging.len() >= HANGING {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let (requests, inbox) = sync_channel(1);
+        let (outbox, answers) = sync_channel(1);
+        let handle = std::thread::Builder::new()
+            .name("maps".to_owned())
+            .spawn(move || {
+                for tgid in inbox {
+                    if outbox.send(read(tgid)).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Thread {
+            requests,
+            answers,
+            handle,
+        })
+    }
+}
+
+fn read(tgid: u32) -> io::Result<Vec<Line>> {
     match read_file(&format!("/proc/{tgid}/maps")) {
         // A main thread that has ended shows no mappings, but the other threads still do.
         Ok(lines) if lines.is_empty() => read_of_another_thread(tgid),
@@ -140,7 +202,7 @@ mod tests {
 
     #[test]
     fn this_process_maps_itself() {
-        let lines = read(std::process::id()).unwrap();
+        let lines = Reader::default().read(std::process::id()).unwrap();
         let here = this_process_maps_itself as *const () as u64;
         let mine = lines
             .iter()

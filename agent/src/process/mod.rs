@@ -6,6 +6,9 @@ mod mappings;
 mod maps;
 mod opener;
 mod processes;
+mod program;
+mod publication;
+mod publisher;
 
 pub(crate) use file::MappedFile;
 pub(crate) use files::Files;

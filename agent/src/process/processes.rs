@@ -1,51 +1,17 @@
 //! All processes and the programs they have run, kept true by the kernel's records and repaired from /proc.
 
 use super::files::Hint;
-use super::mappings::Mapping;
-use super::{Files, Mappings, maps};
-use bpf::Thread;
+use super::mappings::{Inserted, Mapping};
+use super::program::Program;
+use super::{Files, MappedFile, Mappings, maps};
 use bpf::sideband::{Event, MmapRecord, Record, monotonic_nanos};
+use bpf::{FileId, Thread};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Programs remembered of one process: a shell that execs itself without end must not fill memory.
 const PROGRAMS: usize = 64;
-/// Shortest and longest time between two looks at /proc for one program, nanoseconds.
-const REPAIR: (u64, u64) = (1_000_000_000, 300_000_000_000);
-
-/// One program that a process ran: from a fork or an exec to the next exec or the end.
-struct Program {
-    /// When it began, CLOCK_MONOTONIC nanoseconds; 0: before the records.
-    begin: u64,
-    ended: Option<u64>,
-    mappings: Arc<Mappings>,
-    /// Its mappings were read from /proc then: an older record must not undo that.
-    read_at: u64,
-    repair: Repair,
-}
-
-/// When /proc may be asked again for a program whose mappings seem incomplete.
-#[derive(Clone, Copy)]
-struct Repair {
-    not_before: u64,
-    pause: u64,
-}
-
-impl Program {
-    fn new(begin: u64, mappings: Arc<Mappings>, read_at: u64) -> Self {
-        Self {
-            begin,
-            ended: None,
-            mappings,
-            read_at,
-            repair: Repair {
-                not_before: 0,
-                pause: REPAIR.0,
-            },
-        }
-    }
-}
 
 /// What went wrong with keeping mappings true, since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,8 +26,11 @@ pub(crate) struct Trouble {
 
 /// All processes that live, or did during the window.
 pub(crate) struct Processes {
-    by_tgid: HashMap<u32, Vec<Program>>,
+    pub(super) by_tgid: HashMap<u32, Vec<Program>>,
+    /// Those whose mappings the walk is still to be told of.
+    pub(super) unpublished: HashSet<u32>,
     files: Files,
+    maps: maps::Reader,
     trouble: Trouble,
     /// Records are missing since /proc was last read.
     incomplete: bool,
@@ -72,7 +41,9 @@ impl Processes {
     pub(crate) fn new(files: Files) -> Self {
         Self {
             by_tgid: HashMap::new(),
+            unpublished: HashSet::new(),
             files,
+            maps: maps::Reader::default(),
             trouble: Trouble::default(),
             incomplete: false,
         }
@@ -81,6 +52,11 @@ impl Processes {
     /// What went wrong since the start.
     pub(crate) fn trouble(&self) -> Trouble {
         self.trouble
+    }
+
+    /// The file that has this number in words.
+    pub(crate) fn file(&self, id: FileId) -> Option<&Arc<MappedFile>> {
+        self.files.by_id(id)
     }
 
     /// Reads the mappings of every process there is. Records must be subscribed to before, so that none falls between.
@@ -127,7 +103,9 @@ impl Processes {
         for Record { time, event } in records {
             match event {
                 Event::Fork { parent, child } => self.fork(parent, child, time),
-                Event::Exec { tgid } => self.begin(tgid, time, Arc::default()),
+                Event::Exec { tgid } => {
+                    self.begin(tgid, Program::new(time, Arc::default(), 0));
+                }
                 Event::Exit { tgid } => self.end(tgid, time),
                 Event::Mmap(mmap) => self.map(&mmap, time),
                 Event::Lost(records) => lost += records,
@@ -142,6 +120,11 @@ impl Processes {
             }
             self.note_missing();
         }
+    }
+
+    /// Forgets files that nobody has mapped any more, and returns their numbers. Once a window.
+    pub(crate) fn forget_files(&mut self) -> Vec<FileId> {
+        self.files.forget_unneeded()
     }
 
     /// The mappings a thread had when it was sampled; nothing if its process was never seen.
@@ -167,13 +150,10 @@ impl Processes {
             };
             if program.begin > thread.generation
                 || program.ended.is_some()
-                || now < program.repair.not_before
+                || !program.repair.is_due(now)
             {
                 return false;
             }
-            // Addresses that frame pointers made up are in no mapping ever: ask more and more seldom.
-            program.repair.not_before = now + program.repair.pause;
-            program.repair.pause = (program.repair.pause * 2).min(REPAIR.1);
         }
         self.trouble.repairs += 1;
         self.read(thread.tgid)
@@ -200,24 +180,29 @@ impl Processes {
             .by_tgid
             .get(&parent)
             .and_then(|programs| programs.last());
-        match known.map(|program| Arc::clone(&program.mappings)) {
-            Some(mappings) => self.begin(child, time, mappings),
+        match known.map(|program| program.forked(time)) {
+            Some(program) => self.begin(child, program),
             None => {
-                self.begin(child, time, Arc::default());
+                self.begin(child, Program::new(time, Arc::default(), 0));
                 self.read(child);
             }
         }
     }
 
-    fn begin(&mut self, tgid: u32, time: u64, mappings: Arc<Mappings>) {
+    fn begin(&mut self, tgid: u32, program: Program) {
         let programs = self.by_tgid.entry(tgid).or_default();
         if let Some(last) = programs.last_mut() {
-            if time <= last.read_at || time <= last.begin {
+            if program.begin <= last.read_at || program.begin <= last.begin {
                 return;
             }
-            last.ended.get_or_insert(time);
+            last.ended.get_or_insert(program.begin);
+            // No walk is of the old program any more.
+            last.publication.is_outdated();
         }
-        programs.push(Program::new(time, mappings, 0));
+        if !program.publication.is_done() {
+            self.unpublished.insert(tgid);
+        }
+        programs.push(program);
         if programs.len() > PROGRAMS {
             programs.remove(0);
         }
@@ -260,45 +245,54 @@ impl Processes {
             offset: mmap.offset,
             file,
         };
-        if !Arc::make_mut(&mut program.mappings).insert(mapping) {
-            self.trouble.mappings_dropped += 1;
+        match Arc::make_mut(&mut program.mappings).insert(mapping) {
+            Inserted::Already => {}
+            Inserted::No => self.trouble.mappings_dropped += 1,
+            Inserted::Yes => {
+                program.publication.is_outdated();
+                self.unpublished.insert(mmap.tgid);
+            }
         }
     }
 
-    /// Takes a process's mappings from /proc; false if it is gone or has none.
+    /// Takes a process's mappings from /proc; false if it is gone, has none, or does not let them be read.
     fn read(&mut self, tgid: u32) -> bool {
         let before = monotonic_nanos();
-        let lines = match maps::read(tgid) {
+        let lines = match self.maps.read(tgid) {
             Ok(lines) if !lines.is_empty() => lines,
             _ => return false,
         };
         let mut mappings = Mappings::default();
         for line in lines {
             let range = (line.start, line.end);
-            let file = self.files.of_mapping(tgid, range, line.offset, &line.hint);
             let mapping = Mapping {
                 start: line.start,
                 end: line.end,
                 offset: line.offset,
-                file,
+                file: self.files.of_mapping(tgid, range, line.offset, &line.hint),
             };
-            if !mappings.insert(mapping) {
+            if mappings.insert(mapping) == Inserted::No {
                 self.trouble.mappings_dropped += 1;
             }
         }
-        let mappings = Arc::new(mappings);
         let programs = self.by_tgid.entry(tgid).or_default();
         match programs.last_mut() {
             Some(last) if last.ended.is_none() => {
-                last.mappings = mappings;
                 last.read_at = before;
+                if *last.mappings == mappings {
+                    return true;
+                }
+                last.repair.was_needed();
+                last.mappings = Arc::new(mappings);
+                last.publication.is_outdated();
             }
             _ => {
                 // Whatever began it has left no record.
                 let begin = programs.last().and_then(|last| last.ended).unwrap_or(0);
-                programs.push(Program::new(begin, mappings, before));
+                programs.push(Program::new(begin, Arc::new(mappings), before));
             }
         }
+        self.unpublished.insert(tgid);
         true
     }
 }

@@ -8,7 +8,7 @@ use super::window::{CaptureId, Window};
 use crate::owner::CgroupMount;
 use crate::process::{Files, Processes, Trouble};
 use anyhow::{Context, Result, bail};
-use bpf::{Counters, Filter, OpenObject, Outcome, Profiler, Sideband};
+use bpf::{Counters, Filter, OpenObject, Outcome, Profiler, Records, Sideband};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -238,6 +238,7 @@ impl<'obj> Loop<'obj> {
                 filter: options.filter,
                 cgroups: owners::source(mount.as_ref()),
                 seed: rand::random(),
+                table_memory: 40 << 20,
             },
         )?;
         let mut sideband = Sideband::default();
@@ -245,6 +246,9 @@ impl<'obj> Loop<'obj> {
         let owners = Owners::new(mount.as_ref());
         let mut processes = Processes::new(Files::new()?);
         processes.scan();
+        let Records { records, until } = sideband.read();
+        processes.apply(records);
+        processes.publish(profiler.unwinder(), |_| None, until)?;
         profiler.follow_cpus()?;
         let now = Moment::now();
         Ok(Self {
@@ -313,6 +317,7 @@ impl<'obj> Loop<'obj> {
         let deadlines = self.captures.iter().filter_map(|capture| capture.deadline);
         let due = deadlines
             .chain([self.window_end, self.next_tick])
+            .chain(self.processes.publication_due())
             .min()
             .unwrap_or(0);
         let mut sleep = due.saturating_sub(Moment::now().steady);
@@ -348,8 +353,10 @@ impl<'obj> Loop<'obj> {
             tracing::warn!("news of cgroups were lost: unknown ones are looked up");
         }
         self.owners.apply(events);
-        let records = self.sideband.read();
+        let Records { records, until } = self.sideband.read();
         self.processes.apply(records);
+        self.processes
+            .publish(self.profiler.unwinder(), |_| None, until)?;
         Ok(())
     }
 
@@ -445,6 +452,7 @@ impl<'obj> Loop<'obj> {
         let Resolved { samples, files } = resolve(counted, &mut self.processes, &mut self.owners);
         // A sample may still be drained in the window after the one its process ended in.
         self.processes.forget_ended(begin.steady);
+        self.processes.forget_files();
         let counters = self.profiler.counters()?;
         let window = Window {
             start_unix_nanos: begin.wall,

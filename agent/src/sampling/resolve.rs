@@ -68,7 +68,7 @@ impl Resolver<'_> {
         }
         let words = match self.bodies.get(&hash) {
             Some(body) => self.words(thread, body),
-            None => vec![Word::outcome(Outcome::RingFull)],
+            None => vec![Word::ring_full()],
         };
         let stack = match self.distinct.get(words.as_slice()) {
             Some(stack) => Arc::clone(stack),
@@ -83,77 +83,82 @@ impl Resolver<'_> {
     }
 
     fn words(&mut self, thread: Thread, body: &[Word]) -> Vec<Word> {
-        if !body
-            .iter()
-            .any(|word| matches!(word.place(), Place::Unresolved(_)))
-        {
-            return body.to_vec();
+        let outcome = outcome(body);
+        // The walk met an address that is mapped nowhere by what it was told.
+        if matches!(outcome, Outcome::NoMapping | Outcome::Astray) {
+            self.processes.repair(thread);
         }
-        let mut mappings = self.processes.mappings(thread).cloned();
-        if !covers(mappings.as_deref(), body) && self.processes.repair(thread) {
-            mappings = self.processes.mappings(thread).cloned();
-        }
-        let words = match &mappings {
-            Some(mappings) => in_files(mappings, body),
-            None => up_to(body, Outcome::NoMappings),
+        let words = if body.iter().any(is_unresolved) {
+            self.resolved(thread, body)
+        } else {
+            body.to_vec()
         };
-        if let Some(mappings) = &mappings {
-            self.note_files(mappings, body);
+        for word in &words {
+            if let Place::File { file: id, .. } = word.place()
+                && let Some(file) = self.processes.file(id)
+            {
+                self.files.entry(id).or_insert_with(|| Arc::clone(file));
+            }
         }
         words
     }
 
-    fn note_files(&mut self, mappings: &Mappings, body: &[Word]) {
-        for word in body {
-            if let Place::Unresolved(address) = word.place()
-                && let Some(file) = mappings
-                    .find(address)
-                    .and_then(|mapping| mapping.file.as_ref())
-            {
-                self.files
-                    .entry(file.id())
-                    .or_insert_with(|| Arc::clone(file));
-            }
+    fn resolved(&mut self, thread: Thread, body: &[Word]) -> Vec<Word> {
+        let mut mappings = self.processes.mappings(thread).cloned();
+        if !covers(mappings.as_deref(), body) && self.processes.repair(thread) {
+            mappings = self.processes.mappings(thread).cloned();
         }
+        in_files(mappings.as_deref(), body)
     }
 }
 
-/// Whether every user address lies in a mapping.
+/// How a walk ended.
+fn outcome(body: &[Word]) -> Outcome {
+    match body.last().map(|word| word.place()) {
+        Some(Place::Outcome(outcome)) => outcome,
+        _ => Outcome::RingFull,
+    }
+}
+
+fn is_unresolved(word: &Word) -> bool {
+    matches!(word.place(), Place::Unresolved(_))
+}
+
+/// Whether every address that the walk could not place lies in a mapping.
 fn covers(mappings: Option<&Mappings>, body: &[Word]) -> bool {
-    let Some(mappings) = mappings else {
-        return false;
-    };
     body.iter().all(|word| match word.place() {
-        Place::Unresolved(address) => mappings.find(address).is_some(),
+        Place::Unresolved(address) => {
+            mappings.is_some_and(|mappings| mappings.find(address).is_some())
+        }
         _ => true,
     })
 }
 
-/// User addresses as places in files. At the first that lies in no executable mapping the chain of frame pointers had
-/// gone astray: what comes behind it is no stack, and the outcome says so.
-fn in_files(mappings: &Mappings, body: &[Word]) -> Vec<Word> {
+/// Addresses that the walk could not place as places in files. At the first that lies in no executable mapping a chain of frame
+/// pointers had gone astray: what comes behind it is no stack.
+fn in_files(mappings: Option<&Mappings>, body: &[Word]) -> Vec<Word> {
     let mut words = Vec::with_capacity(body.len());
-    for word in body {
-        match word.place() {
-            Place::Unresolved(address) => match mappings.word(address) {
-                Some(word) => words.push(word),
-                None => {
-                    words.push(Word::outcome(Outcome::Astray));
-                    return words;
-                }
-            },
-            _ => words.push(*word),
+    for (index, word) in body.iter().enumerate() {
+        let Place::Unresolved(address) = word.place() else {
+            words.push(*word);
+            continue;
+        };
+        match mappings.and_then(|mappings| mappings.word(address)) {
+            Some(word) => words.push(word),
+            None => {
+                let is_last = index + 2 >= body.len();
+                // The walk itself ended here, or knew as little as the agent does.
+                let root = if is_last || mappings.is_none() {
+                    body.last().copied()
+                } else {
+                    Some(Word::astray())
+                };
+                words.extend(root);
+                return words;
+            }
         }
     }
     words
-}
-
-/// The kernel part alone, and why there is no more.
-fn up_to(body: &[Word], outcome: Outcome) -> Vec<Word> {
-    let kernel = body
-        .iter()
-        .take_while(|word| matches!(word.place(), Place::Kernel(_)));
-    kernel.copied().chain([Word::outcome(outcome)]).collect()
 }
 
 #[cfg(test)]
@@ -167,6 +172,15 @@ mod tests {
         Word::from_raw(0x02 << 56 | address)
     }
 
+    /// By frame pointers, before the mappings were published.
+    fn no_mappings() -> Word {
+        Word::from_raw(0x03 << 56 | 8)
+    }
+
+    fn no_mapping() -> Word {
+        Word::from_raw(0x03 << 56 | 9)
+    }
+
     fn one_file() -> Mappings {
         let mut mappings = Mappings::default();
         mappings.insert(Mapping {
@@ -178,21 +192,24 @@ mod tests {
         mappings
     }
 
-    /// Kernel addresses stay, user addresses become places in files, and the outcome stays the root.
+    /// The numbers that the tests give outcomes are those of the kernel programs.
+    #[test]
+    fn outcomes_are_what_they_are_called_here() {
+        assert_eq!(outcome(&[no_mappings()]), Outcome::NoMappings);
+        assert_eq!(outcome(&[no_mapping()]), Outcome::NoMapping);
+    }
+
+    /// Kernel addresses stay, addresses become places in files, and the outcome stays the root.
     #[test]
     fn addresses_become_places_in_files() {
-        let body = [
-            Word::from_raw(KERNEL),
-            unresolved(0x1010),
-            Word::outcome(Outcome::ChainEnded),
-        ];
+        let body = [Word::from_raw(KERNEL), unresolved(0x1010), no_mappings()];
         let file = FileId::new(3).unwrap();
         assert_eq!(
-            in_files(&one_file(), &body),
+            in_files(Some(&one_file()), &body),
             [
                 Word::from_raw(KERNEL),
                 Word::file(file, 0x410),
-                Word::outcome(Outcome::ChainEnded)
+                no_mappings()
             ]
         );
     }
@@ -204,12 +221,26 @@ mod tests {
             unresolved(0x1010),
             unresolved(0x9999),
             unresolved(0x1020),
-            Word::outcome(Outcome::ChainEnded),
+            no_mappings(),
         ];
         assert!(!covers(Some(&one_file()), &body));
-        let words = in_files(&one_file(), &body);
+        let words = in_files(Some(&one_file()), &body);
         assert_eq!(words.len(), 2);
-        assert_eq!(words[1], Word::outcome(Outcome::Astray));
+        assert_eq!(words[1], Word::astray());
+    }
+
+    /// Where the walk itself ended for want of a mapping, its outcome stays; and a mapping told of too late names the place.
+    #[test]
+    fn the_walks_own_end_stays() {
+        let file = FileId::new(3).unwrap();
+        let ended = |address| {
+            let body = [Word::file(file, 0x10), unresolved(address), no_mapping()];
+            in_files(Some(&one_file()), &body)
+        };
+        let place = Word::file(file, 0x10);
+        assert_eq!(ended(0x9999), [place, no_mapping()]);
+        let late = Word::file(file, 0x400);
+        assert_eq!(ended(0x1000), [place, late, no_mapping()]);
     }
 
     /// Of a process nobody has seen the kernel part is kept.
@@ -218,12 +249,13 @@ mod tests {
         let body = [
             Word::from_raw(KERNEL),
             unresolved(0x1010),
-            Word::outcome(Outcome::ChainEnded),
+            unresolved(0x1020),
+            no_mappings(),
         ];
         assert!(!covers(None, &body));
         assert_eq!(
-            up_to(&body, Outcome::NoMappings),
-            [Word::from_raw(KERNEL), Word::outcome(Outcome::NoMappings)]
+            in_files(None, &body),
+            [Word::from_raw(KERNEL), no_mappings()]
         );
     }
 }

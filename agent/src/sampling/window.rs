@@ -2,7 +2,7 @@
 
 use crate::owner::Owner;
 use crate::process::MappedFile;
-use bpf::{Counters, FileId, Outcome, Thread, ThreadNames, Word};
+use bpf::{Counters, FileId, Outcome, Place, Thread, ThreadNames, Word};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,9 +46,12 @@ pub(crate) struct Window {
 }
 
 impl Sample {
-    /// Whether its walk ended so.
-    pub(crate) fn ended_in(&self, outcome: Outcome) -> bool {
-        self.stack.last() == Some(&Word::outcome(outcome))
+    /// How its walk ended.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self.stack.last().map(|word| word.place()) {
+            Some(Place::Outcome(outcome)) => outcome,
+            _ => Outcome::RingFull,
+        }
     }
 }
 
@@ -58,7 +61,7 @@ impl Window {
         let ended = self
             .samples
             .iter()
-            .filter(|sample| sample.ended_in(outcome));
+            .filter(|sample| sample.outcome() == outcome);
         ended.map(|sample| sample.events).sum()
     }
 }

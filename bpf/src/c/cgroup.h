@@ -17,17 +17,17 @@ struct {
 /* Births and deaths that found the ring full: the agent then reads the hierarchy again. */
 u64 cgroup_events_lost;
 
+/* Plain loads: the task is the current one, and its cgroups do not go away under a program. */
 #define V1_ID(task, controller)                                                                                        \
 	(bpf_core_enum_value_exists(enum cgroup_subsys_id, controller) ?                                               \
-		 BPF_CORE_READ(task, cgroups, subsys[bpf_core_enum_value(enum cgroup_subsys_id, controller)], cgroup,  \
-			       kn, id) :                                                                               \
+		 (task)->cgroups->subsys[bpf_core_enum_value(enum cgroup_subsys_id, controller)]->cgroup->kn->id :     \
 		 0)
 
 static __always_inline u64 cgroup_id(struct task_struct *task)
 {
 	switch (config.cgroup_source) {
 	case CGROUP_UNIFIED:
-		return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+		return task->cgroups->dfl_cgrp->kn->id;
 	case CGROUP_V1_MEMORY:
 		return V1_ID(task, memory_cgrp_id);
 	case CGROUP_V1_CPU:

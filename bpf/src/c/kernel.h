@@ -20,8 +20,11 @@ typedef __u32 __be32;
 typedef __u32 __wsum;
 
 typedef __u8 u8;
+typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
+typedef __s16 s16;
+typedef __s32 s32;
 typedef __s64 s64;
 typedef _Bool bool;
 
@@ -41,6 +44,7 @@ enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
 	BPF_F_NO_PREALLOC = 1,
+	BPF_F_MMAPABLE = 1 << 10,
 	BPF_F_USER_STACK = 1 << 8,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
@@ -55,7 +59,17 @@ enum {
 	PF_KTHREAD = 0x00200000,
 };
 
+/* Code segment of 32-bit user space (arch/x86/include/asm/segment.h). */
+enum {
+	USER32_CS = 0x23,
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* The user's registers as the kernel saved them; x86-64. */
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
 
 struct qstr {
 	const unsigned char *name;
@@ -121,6 +135,11 @@ struct task_struct {
 
 #pragma clang attribute pop
 
-/* Arguments that are only handed on to helpers. */
-struct bpf_perf_event_data;
+/* Context of a perf_event program, as far as it is read: the interrupted registers (linux/bpf_perf_event.h, an ABI). */
+struct bpf_perf_event_data {
+	unsigned long before_ip[16];
+	unsigned long ip, cs;
+};
+
+/* An argument that is only handed on to helpers. */
 struct linux_binprm;

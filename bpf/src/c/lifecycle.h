@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "mapping.h"
 #include "window.h"
 #include <bpf/bpf_tracing.h>
 
@@ -52,6 +53,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	theirs = bpf_task_storage_get(&processes, parent->group_leader, 0, 0);
 	if (theirs)
 		mine->followed = theirs->followed;
+	inherit_mappings(parent, theirs ? theirs->generation : 0, child, mine->generation);
 	return 0;
 }
 

@@ -9,28 +9,54 @@
 
 /* Top byte of a word that is no kernel address: see word.rs, which gives each its meaning. */
 enum word_tag {
+	WORD_FILE = 0x00,
+	WORD_ANONYMOUS = 0x01,
 	WORD_UNRESOLVED = 0x02,
 	WORD_OUTCOME = 0x03,
 };
 
-/* How a walk ended; the last word of each stack's user part, or of a stack without one. */
+/*
+ * How a walk ended; the last word of each stack, with what it is about in the bits above: the reason of an unsupported
+ * rule, the file of a missing table.
+ */
 enum outcome {
-	/* The chain of frame pointers came to its end: a zero or an unreadable frame. */
-	OUTCOME_CHAIN_ENDED = 0,
+	/* The entry of a program or a thread was reached. */
+	OUTCOME_ENTRY = 0,
 	OUTCOME_TOO_DEEP = 1,
+	/* There is no user part to reach. */
 	OUTCOME_KERNEL_THREAD = 2,
 	OUTCOME_IO_WORKER = 3,
 	OUTCOME_EXITING = 4,
 	OUTCOME_EXEC = 5,
 	OUTCOME_IDLE = 6,
+	/* Memory of the stack could not be read. */
 	OUTCOME_UNREADABLE = 7,
+	/* No list of mappings is published for this program: what is there was found by frame pointers. */
+	OUTCOME_NO_MAPPINGS = 8,
+	/* An address that lies in no executable mapping. */
+	OUTCOME_NO_MAPPING = 9,
+	/* A frame pointer led to no code. */
+	OUTCOME_ASTRAY = 10,
+	/* Neither a rule nor a frame pointer; detail 1: in code of no file. */
+	OUTCOME_NO_FRAME_POINTER = 11,
+	OUTCOME_UNSUPPORTED = 12,
+	/* Frame pointers stood in for a table: see enum table_state. */
+	OUTCOME_TABLE_PENDING = 13,
+	OUTCOME_TABLE_UNREADABLE = 14,
+	OUTCOME_TABLE_OVER_BUDGET = 15,
+	/* A process of 32 bits. */
+	OUTCOME_COMPAT_32 = 16,
+	/* The list of mappings was given up while it was read. */
+	OUTCOME_LIST_CHANGED = 17,
 };
 
 enum limits {
-	/* Of each part of a stack; the kernel's own limit (kernel.perf_event_max_stack) is 127 unless it was raised. */
-	MAX_FRAMES = 127,
+	/* Of the kernel part; its own limit (kernel.perf_event_max_stack) is 127 unless it was raised. */
+	MAX_KERNEL_FRAMES = 127,
+	MAX_USER_FRAMES = 1024,
 	/* Both parts and the outcome. */
-	MAX_WORDS = 2 * MAX_FRAMES + 1,
+	MAX_WORDS = MAX_KERNEL_FRAMES + MAX_USER_FRAMES + 1,
+	OUTCOME_BITS = 16,
 	COMM_LEN = 16,
 	EXE_LEN = 64,
 	CGROUP_PATH_LEN = 1024,

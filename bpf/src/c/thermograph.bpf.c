@@ -29,7 +29,16 @@ const volatile struct {
 	enum unwind_limits unwind_limits;
 	enum rule_kind rule_kind;
 	enum unsupported unsupported;
+	enum table_state table_state;
+	enum mapping_limits mapping_limits;
+	enum piece_limits piece_limits;
+	enum table_limits table_limits;
+	enum step_limits step_limits;
 	struct rule rule;
+	struct table table;
+	struct list_header list_header;
+	struct mapping mapping;
+	struct published published;
 } exported;
 
 static __always_inline struct thread_names *names_of(void *set, struct task_struct *task,
@@ -59,8 +68,16 @@ static __always_inline void name_thread(void *set, struct task_struct *task, con
 		c->threads_full++;
 		return;
 	}
-	BPF_CORE_READ_STR_INTO(&names->comm, task, comm);
-	BPF_CORE_READ_STR_INTO(&names->process, task, group_leader, comm);
+	bpf_get_current_comm(names->comm, sizeof(names->comm));
+	if (task->pid == task->tgid)
+		__builtin_memcpy(names->process, names->comm, sizeof(names->process));
+	else
+		bpf_probe_read_kernel_str(names->process, sizeof(names->process), task->group_leader->comm);
+}
+
+static __always_inline bool is_power_of_two(u64 n)
+{
+	return !(n & (n - 1));
 }
 
 SEC("perf_event")
@@ -70,7 +87,7 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	struct count_key key = {};
 	struct process_state *process;
 	void *counts_set, *stacks_set, *threads_set;
-	struct stack_record *record;
+	struct walk *w;
 	struct window_state *window;
 	struct counters *c;
 	u32 zero = 0, set, check;
@@ -91,8 +108,8 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	}
 
 	window = window_now();
-	record = bpf_map_lookup_elem(&scratch, &zero);
-	if (!window || !record)
+	w = bpf_map_lookup_elem(&scratch, &zero);
+	if (!window || !w)
 		return 0;
 	set = window->set;
 	counts_set = bpf_map_lookup_elem(&counts, &set);
@@ -101,16 +118,17 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	if (!counts_set || !stacks_set || !threads_set)
 		return 0;
 
-	check = walk(ctx, task, record);
-	record->window = window->number;
-
-	key.stack = record->hash;
-	key.cgroup = cgroup_id(task);
 	key.generation = process ? process->generation : 0;
+	check = walk(ctx, task, key.generation, w);
+	w->record.window = window->number;
+
+	key.stack = w->record.hash;
+	key.cgroup = cgroup_id(task);
 	key.tgid = task->tgid;
 	key.tid = task->pid;
-	add_count(counts_set, &key, config.period, c);
-	name_thread(threads_set, task, &key, c);
-	send_stack(stacks_set, record, check, c);
+	/* Again and again, more and more seldom: a name seldom changes. */
+	if (is_power_of_two(add_count(counts_set, &key, config.period, c)))
+		name_thread(threads_set, task, &key, c);
+	send_stack(stacks_set, &w->record, check, c);
 	return 0;
 }

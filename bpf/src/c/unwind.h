@@ -5,11 +5,11 @@
  * A table belongs to a file and is keyed by file offset, because that is what a mapping gives and what a word holds.
  * Its image is three parts, each found by an offset from the image's start:
  *
- *   rules    struct rule each
+ *   rules    struct rule each, the most frequent first
  *   index    u32 for each page of the file from the first to the last that has a row, and one more: where its block
  *            begins in the image; the next entry says where it ends
  *   blocks   of n = bytes / 3 rows: u16 key[n], u8 low[n], and a byte of padding where the next would begin odd
- *            key = offset in the page << 4 | rule >> 8, ascending; low = rule & 0xff
+ *            key = offset in the page << 3 | rule >> 8, ascending; low = rule & 0xff
  *
  * A row holds up to the next. A page that begins within a row's range repeats that row as its first. A block never
  * lies across a multiple of PIECE_BYTES of the image: the one before is filled up with its last row.
@@ -21,10 +21,12 @@
 enum unwind_limits {
 	/* Kernel memory for tables comes in pieces of this size. A smaller image lies in one, a larger one begins with one. */
 	PIECE_BYTES = 256 * 1024,
-	PAGE_BITS = 12,
+	PAGE_BITS = 13,
 	ROW_BYTES = 3,
-	/* What 12 bits number. */
-	MAX_RULES = 4096,
+	/* Of a key, below the offset: the upper bits of the rule's number. */
+	KEY_RULE_BITS = 16 - PAGE_BITS,
+	/* What is left of a row beside the offset in a page numbers so many. */
+	MAX_RULES = 2048,
 	/* rule::fp: the caller's frame pointer is saved where the frame pointer points. */
 	FP_AT_FP = -32768,
 };
@@ -56,6 +58,34 @@ enum unsupported {
 	UNSUPPORTED_FRAME_POINTER = 4,
 	UNSUPPORTED_TOO_MANY_RULES = 5,
 	UNSUPPORTED_BAD_CFI = 6,
+};
+
+/* How far a file's table has come; decides what the walk does in that file. */
+enum table_state {
+	/* It is being built. */
+	TABLE_PENDING = 0,
+	TABLE_READY = 1,
+	/* The file has no rules: frame pointers are all there is. */
+	TABLE_NONE = 2,
+	TABLE_UNREADABLE = 3,
+	/* There was no room for it. */
+	TABLE_OVER_BUDGET = 4,
+};
+
+/* Where a table lies, and its geometry. */
+struct table {
+	/* enum table_state */
+	__u32 state;
+	/* The piece its image begins in, and where; a larger image goes on in the pieces behind. */
+	__u32 piece;
+	__u32 start;
+	/* Number of the first page with a row, and how many pages follow it. */
+	__u32 first_page;
+	__u32 pages;
+	/* Offsets in the image. */
+	__u32 index;
+	__u32 rules;
+	__u32 rule_count;
 };
 
 /* How to find the caller's frame. The return address lies at CFA - 8 in kinds 2 to 4. */

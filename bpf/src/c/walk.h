@@ -2,109 +2,146 @@
 /*
  * The walk: a task's stack as words, leaf first, with how it ended as the last word, and its hash.
  *
- * Kernel addresses are words as they are. User addresses get a tag and are resolved to (file, offset) by the agent
- * when the window is drained. A word holds the address to look up: a return address points behind its call, perhaps
- * into the next function, so it is made one less; the leaf's address and the one at which user space was left are
+ * A word holds the address to look up: a return address points behind its call, perhaps into the next function, so it
+ * is made one less; the leaf's address, the one at which user space was left and the one that a signal interrupted are
  * exact.
  */
 #pragma once
 
+#include "step.h"
 #include "window.h"
 
+/* One for each kind of event that can interrupt another: there is one so far. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct stack_record);
+	__type(value, struct walk);
 } scratch SEC(".maps");
 
-struct hashes {
-	u64 strong;
-	u64 check;
-};
-
-static __always_inline void hash_word(struct hashes *h, u64 word)
+/* Makes kernel addresses words, in place. Global, so that the verifier walks the loop once, not in each path. */
+__noinline int finish_kernel_part(struct walk *w)
 {
-	h->strong = (h->strong ^ word) * 0x9e3779b97f4a7c15ull;
-	h->strong ^= h->strong >> 29;
-	h->check = (h->check ^ word) * 0xc2b2ae3d27d4eb4full;
-	h->check ^= h->check >> 31;
-}
-
-static __always_inline u64 tagged(enum word_tag tag, u64 payload)
-{
-	return (u64)tag << 56 | (payload & 0x00ffffffffffffffull);
-}
-
-/* Turns addresses words[from..to] into words, in place. Global, so that the verifier walks the loop once, not in each path. */
-__noinline int finish_part(struct stack_record *record, struct hashes *h, u64 from, u64 to, bool user)
-{
-	if (!record || !h)
+	if (!w)
 		return 0;
-	for (u64 i = 0; i < MAX_FRAMES; i++) {
-		u64 at = from + i;
+	for (u64 i = 0; i < MAX_KERNEL_FRAMES; i++) {
+		u64 at = i;
 		u64 word;
 
-		/* Without it clang tests one copy of the index and uses another, for which the verifier has no bound. */
 		barrier_var(at);
-		if (at >= to || at >= MAX_WORDS)
+		if (at >= w->record.length || at >= MAX_KERNEL_FRAMES)
 			break;
-		word = record->words[at] - (i > 0);
-		if (user)
-			word = tagged(WORD_UNRESOLVED, word);
-		record->words[at] = word;
-		hash_word(h, word);
+		word = w->record.words[at] - (i > 0);
+		w->record.words[at] = word;
+		hash_word(&w->hashes, word);
 	}
 	return 0;
 }
 
-static __always_inline enum outcome outcome_of(struct task_struct *task, long user_bytes)
+static __always_inline void walk_kernel(struct bpf_perf_event_data *ctx, struct walk *w)
 {
-	if (user_bytes == MAX_FRAMES * sizeof(u64))
-		return OUTCOME_TOO_DEEP;
-	if (user_bytes > 0)
-		return OUTCOME_CHAIN_ENDED;
+	long bytes;
+
+	w->record.length = 0;
+	/* The two low bits of the code segment are the privilege level: 3 is user space. */
+	if (ctx->cs & 3)
+		return;
+	bytes = bpf_get_stack(ctx, w->record.words, MAX_KERNEL_FRAMES * sizeof(u64), 0);
+	if (bytes > 0)
+		w->record.length = (u64)bytes / sizeof(u64);
+	finish_kernel_part(w);
+}
+
+/* Why a task has no user part to walk; OUTCOME_ENTRY if it has one. */
+static __always_inline enum outcome without_user_part(struct task_struct *task)
+{
 	if (!task->pid)
 		return OUTCOME_IDLE;
 	if (task->flags & PF_IO_WORKER)
 		return OUTCOME_IO_WORKER;
 	if (task->flags & PF_KTHREAD)
 		return OUTCOME_KERNEL_THREAD;
-	if (task->flags & PF_EXITING)
+	if (!task->mm)
 		return OUTCOME_EXITING;
+	/* The memory may be the new program's already, and the registers still the old one's. */
 	if (BPF_CORE_READ_BITFIELD(task, in_execve))
 		return OUTCOME_EXEC;
-	return OUTCOME_UNREADABLE;
+	return OUTCOME_ENTRY;
 }
 
-/* Fills `record` with the current task's stack and returns the second hash. */
-static __always_inline u32 walk(void *ctx, struct task_struct *task, struct stack_record *record)
+static long step_once(u32 i, struct walk **w)
 {
-	struct hashes h = { .strong = config.seed, .check = ~config.seed };
-	enum outcome outcome;
-	u64 kernel = 0, user = 0;
-	long bytes;
+	return step(*w) != 0;
+}
 
-	bytes = bpf_get_stack(ctx, record->words, MAX_FRAMES * sizeof(u64), 0);
-	if (bytes > 0)
-		kernel = (u64)bytes / sizeof(u64);
-	if (kernel > MAX_FRAMES)
-		kernel = MAX_FRAMES;
-	finish_part(record, &h, 0, kernel, false);
+static __always_inline void begin_user_part(struct walk *w, struct task_struct *task, u64 generation)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct published *list = bpf_task_storage_get(&published, task->group_leader, 0, 0);
 
-	bytes = task->flags & PF_KTHREAD ? 0 :
-		bpf_get_stack(ctx, &record->words[kernel], MAX_FRAMES * sizeof(u64), BPF_F_USER_STACK);
-	if (bytes > 0)
-		user = (u64)bytes / sizeof(u64);
-	if (user > MAX_FRAMES)
-		user = MAX_FRAMES;
-	finish_part(record, &h, kernel, kernel + user, true);
+	if (list && list->generation == generation)
+		w->list = *list;
+	else
+		w->list.id = 0;
+	if (w->list.id && !is_current(&w->list))
+		w->list.id = 0;
+	w->ip = regs->ip;
+	w->sp = regs->sp;
+	w->fp = regs->bp;
+	w->exact = 1;
+	w->by_frame_pointer = 0;
+	w->frames = 0;
+	w->detail = 0;
+	w->outcome = OUTCOME_TOO_DEEP;
+	w->missing = TABLE_READY;
+	w->mapping.start = w->mapping.end = 0;
+	w->chunk.start = NO_CHUNK;
+}
 
-	outcome = outcome_of(task, bytes);
-	if (kernel + user < MAX_WORDS)
-		record->words[kernel + user] = tagged(WORD_OUTCOME, outcome);
-	hash_word(&h, tagged(WORD_OUTCOME, outcome));
-	record->length = kernel + user + 1;
-	record->hash = h.strong;
-	return h.check;
+/* What is to be said of a walk that has ended, more than how its last step did. */
+static __always_inline void judge(struct walk *w)
+{
+	if (!w->list.id) {
+		w->outcome = OUTCOME_NO_MAPPINGS;
+		w->detail = 0;
+	} else if (!is_current(&w->list)) {
+		w->outcome = OUTCOME_LIST_CHANGED;
+		w->detail = 0;
+	} else if (w->missing != TABLE_READY) {
+		/* Frame pointers stood in for it, and may have skipped frames without a trace. */
+		w->outcome = w->missing == TABLE_PENDING    ? OUTCOME_TABLE_PENDING :
+			     w->missing == TABLE_UNREADABLE ? OUTCOME_TABLE_UNREADABLE :
+							      OUTCOME_TABLE_OVER_BUDGET;
+		w->detail = w->missing_file;
+	}
+}
+
+static __always_inline void walk_user(struct walk *w, struct task_struct *task, u64 generation)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	w->detail = 0;
+	w->outcome = without_user_part(task);
+	if (w->outcome != OUTCOME_ENTRY)
+		return;
+	if (regs->cs == USER32_CS) {
+		w->outcome = OUTCOME_COMPAT_32;
+		return;
+	}
+	begin_user_part(w, task, generation);
+	bpf_loop(MAX_USER_FRAMES, step_once, &w, 0);
+	judge(w);
+}
+
+/* Fills `w->record` with the current task's stack and returns the second hash. */
+static __always_inline u32 walk(struct bpf_perf_event_data *ctx, struct task_struct *task, u64 generation,
+				struct walk *w)
+{
+	w->hashes.strong = config.seed;
+	w->hashes.check = ~config.seed;
+	walk_kernel(ctx, w);
+	walk_user(w, task, generation);
+	append(w, tagged(WORD_OUTCOME, (u64)w->detail << OUTCOME_BITS | w->outcome));
+	w->record.hash = w->hashes.strong;
+	return w->hashes.check;
 }

@@ -97,55 +97,47 @@ static __always_inline struct window_state *window_now(void)
 	return slot ? bpf_map_lookup_elem(slot, &zero) : 0;
 }
 
-/* True where the stack's body is in the ring, or is not the body that the hash stands for. */
-static __always_inline bool stack_is_known(void *set, u64 hash, u32 check, struct counters *c,
-					   struct stack_state **unsent)
+/* Puts a stack's body into the ring; false if that is full. */
+static __always_inline bool put_into_ring(const struct stack_record *record)
 {
-	struct stack_state fresh = { .check = check };
-	struct stack_state *known = bpf_map_lookup_elem(set, &hash);
-
-	if (!known) {
-		bpf_map_update_elem(set, &hash, &fresh, BPF_NOEXIST);
-		known = bpf_map_lookup_elem(set, &hash);
-		if (!known) {
-			c->stacks_full++;
-			*unsent = 0;
-			return false;
-		}
-	}
-	if (known->check != check) {
-		c->hash_collisions++;
-		return true;
-	}
-	*unsent = known;
-	return known->sent;
-}
-
-/*
- * Sends a stack that is new in this window. With the ring full it stays unsent and goes with its next sample.
- */
-static __always_inline void send_stack(void *set, struct stack_record *record, u32 check, struct counters *c)
-{
-	struct stack_state *unsent = 0;
 	u64 flags = BPF_RB_NO_WAKEUP;
 	u32 length = record->length;
 
-	if (stack_is_known(set, record->hash, check, c, &unsent))
-		return;
 	if (length > MAX_WORDS)
-		return;
+		return false;
 	if (bpf_ringbuf_query(&stack_ring, BPF_RB_AVAIL_DATA) > config.ring_watermark)
 		flags = BPF_RB_FORCE_WAKEUP;
-	if (bpf_ringbuf_output(&stack_ring, record, sizeof(*record) - sizeof(record->words) + length * sizeof(u64),
-			       flags)) {
-		c->ring_full++;
-		return;
-	}
-	if (unsent)
-		unsent->sent = 1;
+	return !bpf_ringbuf_output(&stack_ring, (void *)record,
+				   sizeof(*record) - sizeof(record->words) + length * sizeof(u64), flags);
 }
 
-static __always_inline void add_count(void *set, const struct count_key *key, u64 amount, struct counters *c)
+/*
+ * Sends a stack that is new in this window. With the ring full it stays unsent and goes with its next sample. Two CPUs
+ * that meet it at the same time both send it.
+ */
+static __always_inline void send_stack(void *set, const struct stack_record *record, u32 check, struct counters *c)
+{
+	struct stack_state *known = bpf_map_lookup_elem(set, &record->hash);
+	struct stack_state fresh = { .check = check };
+
+	if (known && known->check != check) {
+		c->hash_collisions++;
+		return;
+	}
+	if (known && known->sent)
+		return;
+	fresh.sent = put_into_ring(record);
+	if (!fresh.sent)
+		c->ring_full++;
+	if (known)
+		known->sent = fresh.sent;
+	else if (bpf_map_update_elem(set, &record->hash, &fresh, BPF_NOEXIST) &&
+		 !bpf_map_lookup_elem(set, &record->hash))
+		c->stacks_full++;
+}
+
+/* Events counted under this key in this window so far, this one included; 0 if it found no room. */
+static __always_inline u64 add_count(void *set, const struct count_key *key, u64 amount, struct counters *c)
 {
 	struct count first = { .events = 1, .amount = amount };
 	struct count *count = bpf_map_lookup_elem(set, key);
@@ -153,17 +145,18 @@ static __always_inline void add_count(void *set, const struct count_key *key, u6
 	if (!count) {
 		if (!bpf_map_update_elem(set, key, &first, BPF_NOEXIST)) {
 			c->counted++;
-			return;
+			return 1;
 		}
 		/* Refused because the map is full, or because another CPU was faster. */
 		count = bpf_map_lookup_elem(set, key);
 		if (!count) {
 			c->counts_full++;
-			return;
+			return 0;
 		}
 	}
 	/* The idle tasks of all CPUs have one pid: they add to the same element at the same time. */
 	__sync_fetch_and_add(&count->events, 1);
 	__sync_fetch_and_add(&count->amount, amount);
 	c->counted++;
+	return count->events;
 }

@@ -1,0 +1,93 @@
+//! One program that a process ran: from a fork or an exec to the next exec or the end.
+
+use super::Mappings;
+use super::publication::Publication;
+use std::sync::Arc;
+
+/// Shortest and longest time between two looks at /proc for one program, nanoseconds.
+const REPAIR: (u64, u64) = (1_000_000_000, 300_000_000_000);
+
+/// What is known of it.
+pub(super) struct Program {
+    /// When it began, CLOCK_MONOTONIC nanoseconds; 0: before the records.
+    pub(super) begin: u64,
+    pub(super) ended: Option<u64>,
+    pub(super) mappings: Arc<Mappings>,
+    /// Its mappings were read from /proc then: an older record must not undo that.
+    pub(super) read_at: u64,
+    pub(super) repair: Repair,
+    pub(super) publication: Publication,
+}
+
+impl Program {
+    pub(super) fn new(begin: u64, mappings: Arc<Mappings>, read_at: u64) -> Self {
+        Self {
+            begin,
+            ended: None,
+            mappings,
+            read_at,
+            repair: Repair::default(),
+            publication: Publication::default(),
+        }
+    }
+
+    /// The one that a fork made at `time` begins with.
+    pub(super) fn forked(&self, time: u64) -> Self {
+        Self {
+            publication: self.publication.inherited(time),
+            ..Self::new(time, Arc::clone(&self.mappings), 0)
+        }
+    }
+}
+
+/// When /proc may be asked again for a program whose mappings seem incomplete.
+#[derive(Clone, Copy)]
+pub(super) struct Repair {
+    not_before: u64,
+    pause: u64,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self {
+            not_before: 0,
+            pause: REPAIR.0,
+        }
+    }
+}
+
+impl Repair {
+    /// Whether /proc may be asked now; it is taken for done. Addresses that frame pointers made up are in no mapping ever:
+    /// more and more seldom.
+    pub(super) fn is_due(&mut self, now: u64) -> bool {
+        let due = now >= self.not_before;
+        if due {
+            self.not_before = now.saturating_add(self.pause);
+            self.pause = (self.pause * 2).min(REPAIR.1);
+        }
+        due
+    }
+
+    /// The mappings were other ones indeed: this program is worth looking at.
+    pub(super) fn was_needed(&mut self) {
+        self.pause = REPAIR.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program whose addresses are never found is looked at ever more seldom, one that needed it soon again.
+    #[test]
+    fn repairs_become_rare_where_they_are_useless() {
+        let mut repair = Repair::default();
+        let looks = |repair: &mut Repair, seconds: std::ops::Range<u64>| {
+            let due = seconds.filter(|second| repair.is_due(second * 1_000_000_000));
+            due.count()
+        };
+        assert_eq!(looks(&mut repair, 0..60), 6);
+        repair.was_needed();
+        assert_eq!(looks(&mut repair, 63..66), 2);
+    }
+}

@@ -1,0 +1,144 @@
+//! What the walk in the kernel has been told of one program's mappings, and when it may be told more.
+
+use bpf::List;
+use std::rc::Rc;
+
+/// Least and most time between two tries to publish while a program is beginning, nanoseconds.
+const RETRY: (u64, u64) = (100_000, 100_000_000);
+/// Kernel memory of a list that was replaced is free only some milliseconds later, so a process that changes its mappings
+/// without end may take this much at once, and so many bytes a second.
+const BURST_BYTES: u64 = 256 << 10;
+const BYTES_PER_SECOND: u64 = 128 << 10;
+
+/// What the walk has been told, and when it may be told more.
+#[derive(Default)]
+pub(super) struct Publication {
+    /// The mappings as they are now, in kernel memory; nothing until they have been written there.
+    pub(super) list: Option<Rc<List>>,
+    /// CLOCK_MONOTONIC nanoseconds at which walks began to use that list; nothing while they do not.
+    since: Option<u64>,
+    not_before: u64,
+    pause: u64,
+    /// When the bytes written so far would have been written at the allowed pace.
+    paced_until: u64,
+}
+
+impl Publication {
+    /// The mappings have changed: what was told is not true any more.
+    pub(super) fn is_outdated(&mut self) {
+        self.list = None;
+        self.since = None;
+        self.pause = 0;
+        self.not_before = 0;
+    }
+
+    /// Walks use the list now.
+    pub(super) fn done(&mut self, now: u64) {
+        self.since = Some(now);
+    }
+
+    /// Whether walks use the list.
+    pub(super) fn is_done(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// What a fork made at `time` has: the kernel programs hand on what was published.
+    pub(super) fn inherited(&self, time: u64) -> Self {
+        Self {
+            list: self.list.clone(),
+            since: self.since.filter(|since| *since < time),
+            ..Self::default()
+        }
+    }
+
+    /// When it may be published, CLOCK_MONOTONIC nanoseconds.
+    pub(super) fn due(&self) -> u64 {
+        let pace = if self.list.is_some() {
+            0
+        } else {
+            self.paced_until.saturating_sub(nanos_of(BURST_BYTES))
+        };
+        self.not_before.max(pace)
+    }
+
+    /// Notes that a list of this size was written.
+    pub(super) fn wrote(&mut self, bytes: u64, now: u64) {
+        self.paced_until = self.paced_until.max(now).saturating_add(nanos_of(bytes));
+    }
+
+    /// Notes that it could not be published yet.
+    pub(super) fn try_again(&mut self, now: u64) {
+        self.pause = (self.pause * 2).clamp(RETRY.0, RETRY.1);
+        self.not_before = now.saturating_add(self.pause);
+    }
+
+    /// Notes that it could not be published for want of memory, which is free with the next window at last.
+    pub(super) fn try_later(&mut self, now: u64) {
+        self.not_before = now.saturating_add(RETRY.1);
+    }
+}
+
+/// Time that writing so many bytes may take at least.
+fn nanos_of(bytes: u64) -> u64 {
+    bytes.saturating_mul(1_000_000_000) / BYTES_PER_SECOND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Of a process that changes its mappings all the time so many bytes are written, and no more.
+    #[test]
+    fn hostile_processes_are_paced() {
+        let mut publication = Publication::default();
+        let list = 32 << 10;
+        let mut bytes = 0;
+        for now in (SECOND..SECOND * 11).step_by(1_000_000) {
+            publication.is_outdated();
+            if publication.due() <= now {
+                publication.wrote(list, now);
+                bytes += list;
+            }
+        }
+        let most = BURST_BYTES + 10 * BYTES_PER_SECOND + 2 * list;
+        assert!((most / 2..=most).contains(&bytes), "{bytes}");
+    }
+
+    /// A program that loads one library after the other is never held up.
+    #[test]
+    fn usual_programs_are_not_paced() {
+        let mut publication = Publication::default();
+        for (mappings, now) in (1..100).zip((SECOND..).step_by(1_000_000)) {
+            publication.is_outdated();
+            assert!(publication.due() <= now, "{mappings}");
+            publication.wrote(32 * mappings, now);
+        }
+    }
+
+    /// While a program is beginning it is tried again soon, and one that never does is not asked after without end.
+    #[test]
+    fn tries_become_rare() {
+        let mut publication = Publication::default();
+        let mut tries = 0;
+        let mut now = SECOND;
+        while now < 11 * SECOND {
+            publication.try_again(now);
+            now = publication.due();
+            tries += 1;
+        }
+        assert!((100..120).contains(&tries), "{tries}");
+    }
+
+    /// A fork has what its parent had published before it, and nothing that was published later.
+    #[test]
+    fn forks_inherit() {
+        let publication = Publication {
+            since: Some(SECOND),
+            ..Publication::default()
+        };
+        assert!(publication.inherited(2 * SECOND).is_done());
+        assert!(!publication.inherited(SECOND).is_done());
+    }
+}

@@ -1,0 +1,103 @@
+//! Tells the walk in the kernel what is mapped where, as soon as it is known.
+
+use super::program::Program;
+use super::{Mappings, Processes};
+use bpf::sideband::monotonic_nanos;
+use bpf::{FileId, List, Published, Slot, Unwinder};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Processes {
+    /// Publishes the mappings of every process that the walk is still to be told of, and whose turn it is. All records
+    /// written until `read_until` have been applied; `slot` says where the table of a file is.
+    pub(crate) fn publish(
+        &mut self,
+        unwinder: &mut Unwinder,
+        slot: impl Fn(FileId) -> Option<Slot>,
+        read_until: u64,
+    ) -> Result<(), bpf::Error> {
+        let now = monotonic_nanos();
+        // Forks that have changed nothing share a list.
+        let mut lists = HashMap::new();
+        let mut left = Vec::new();
+        for tgid in self.unpublished.drain() {
+            let Some(program) = self.by_tgid.get_mut(&tgid).and_then(|all| all.last_mut()) else {
+                continue;
+            };
+            if program.publication.due() > now {
+                left.push(tgid);
+                continue;
+            }
+            match publish(tgid, program, unwinder, &slot, read_until, &mut lists)? {
+                Fate::Over => {}
+                Fate::NotYet => {
+                    program.publication.try_again(now);
+                    left.push(tgid);
+                }
+                Fate::NoRoom => {
+                    program.publication.try_later(now);
+                    left.push(tgid);
+                }
+            }
+        }
+        self.unpublished.extend(left);
+        Ok(())
+    }
+
+    /// When there is something to publish next, CLOCK_MONOTONIC nanoseconds.
+    pub(crate) fn publication_due(&self) -> Option<u64> {
+        let programs = self
+            .unpublished
+            .iter()
+            .filter_map(|tgid| self.by_tgid.get(tgid)?.last());
+        programs.map(|program| program.publication.due()).min()
+    }
+}
+
+/// What became of one process.
+enum Fate {
+    /// The walk has been told, or there is nobody left to tell of.
+    Over,
+    /// Its program is only beginning.
+    NotYet,
+    /// No memory is left.
+    NoRoom,
+}
+
+fn publish(
+    tgid: u32,
+    program: &mut Program,
+    unwinder: &mut Unwinder,
+    slot: impl Fn(FileId) -> Option<Slot>,
+    read_until: u64,
+    lists: &mut HashMap<*const Mappings, Rc<List>>,
+) -> Result<Fate, bpf::Error> {
+    if program.mappings.is_empty() {
+        return Ok(Fate::Over);
+    }
+    let known = program.publication.list.as_ref();
+    let list = match known.or(lists.get(&Arc::as_ptr(&program.mappings))) {
+        Some(list) => Rc::clone(list),
+        None => {
+            let mappings = program.mappings.for_walk(slot);
+            let Some(list) = unwinder.list(&mappings)? else {
+                return Ok(Fate::NoRoom);
+            };
+            program.publication.wrote(list.bytes(), monotonic_nanos());
+            lists.insert(Arc::as_ptr(&program.mappings), Rc::clone(&list));
+            list
+        }
+    };
+    program.publication.list = Some(Rc::clone(&list));
+    Ok(
+        match unwinder.publish(tgid, program.begin..=read_until, &list)? {
+            Published::Yes => {
+                program.publication.done(monotonic_nanos());
+                Fate::Over
+            }
+            Published::NotYet => Fate::NotYet,
+            Published::Gone => Fate::Over,
+        },
+    )
+}

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * One step of the walk: from a frame to the one that called it.
+ *
+ * The rule of the frame's place decides. Where a file has none for it, or the code lies in no file, the step is made by
+ * the frame pointer if that looks like one. Every walk ends with an outcome that says why.
+ */
+#pragma once
+
+#include "mapping.h"
+#include "row.h"
+#include "shared.h"
+#include "stack.h"
+#include "words.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+/* DWARF's numbers of x86-64's registers. */
+enum dwarf_register {
+	DWARF_RBP = 6,
+	DWARF_RSP = 7,
+};
+
+enum step_limits {
+	/* Of each CPU; what a busy host runs within a second. 32 bytes each. */
+	CACHED_FRAMES = 4096,
+	/* Frame pointers that lead further up than this are none. */
+	FAR = 8 << 20,
+	/* Offsets of registers in a ucontext (arch/x86/include/uapi/asm/sigcontext.h). */
+	UCONTEXT_RBP = 120,
+	UCONTEXT_RSP = 160,
+	UCONTEXT_RIP = 168,
+};
+
+/* What is known of a place in a program: enough to name it and to leave it. */
+struct frame {
+	u64 pc;
+	/* Id of the list it was found by: the program, and the state of its mappings. */
+	u64 list;
+	u64 word;
+	struct rule rule;
+};
+
+struct walk {
+	struct stack_record record;
+	struct hashes hashes;
+	struct published list;
+	/* Registers of the frame that the walk is at. */
+	u64 ip;
+	u64 sp;
+	u64 fp;
+	/* The mapping and the table that were searched last. */
+	struct mapping mapping;
+	struct table table;
+	struct frame found;
+	struct chunk chunk;
+	/* `ip` is where the frame is, not where it will go on: a leaf, or what a signal interrupted. */
+	u32 exact;
+	/* `ip` was found by a frame pointer, and may be none. */
+	u32 by_frame_pointer;
+	/* User frames so far. */
+	u32 frames;
+	u32 outcome;
+	/* What the outcome is about. */
+	u32 detail;
+	/* The first table that was wanted and not there: its state, and its file. */
+	u32 missing;
+	u32 missing_file;
+};
+
+enum found {
+	FOUND = 0,
+	/* What was found may change without a new list. */
+	FOUND_FOR_NOW = 1,
+	FOUND_NOTHING = 2,
+};
+
+/* Frames found lately, so many on each CPU that is online; the agent gives it its size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CACHED_FRAMES);
+	__type(key, u32);
+	__type(value, struct frame);
+} frame_cache SEC(".maps");
+
+static __always_inline u32 cache_slot(u64 pc, u64 list)
+{
+	u64 hash = (pc ^ list << 40) * 0x9e3779b97f4a7c15ull;
+
+	return bpf_get_smp_processor_id() * CACHED_FRAMES + (u32)(hash >> 40) % CACHED_FRAMES;
+}
+
+static __always_inline int end_walk(struct walk *w, enum outcome outcome, u32 detail)
+{
+	w->outcome = outcome;
+	w->detail = detail;
+	return 1;
+}
+
+/* Adds a word to the stack; false if there is no room. */
+static __always_inline bool append(struct walk *w, u64 word)
+{
+	u64 at = w->record.length;
+
+	/* Without it clang tests one copy of the index and uses another, for which the verifier has no bound. */
+	barrier_var(at);
+	if (at >= MAX_WORDS)
+		return false;
+	w->record.words[at] = word;
+	w->record.length = at + 1;
+	hash_word(&w->hashes, word);
+	return true;
+}
+
+/* Finds what is at `pc`, into w->found. */
+__noinline int find_frame(struct walk *w, u64 pc)
+{
+	u32 slot;
+
+	if (!w)
+		return FOUND_NOTHING;
+	w->found.pc = pc;
+	w->found.list = w->list.id;
+	w->found.rule = (struct rule){ .kind = RULE_NONE };
+	w->found.word = tagged(WORD_UNRESOLVED, pc);
+	if (!w->list.id)
+		return FOUND_FOR_NOW;
+	if (pc < w->mapping.start || pc >= w->mapping.end) {
+		struct table *table = 0;
+
+		if (!find_mapping(&w->list, pc, &w->mapping)) {
+			w->mapping.start = w->mapping.end = 0;
+			return FOUND_NOTHING;
+		}
+		slot = w->mapping.table;
+		if (slot != NO_TABLE)
+			table = bpf_map_lookup_elem(&tables, &slot);
+		if (table)
+			w->table = *table;
+		else
+			w->table.state = TABLE_NONE;
+	}
+	if (w->mapping.file == NO_FILE) {
+		w->found.word = tagged(WORD_ANONYMOUS, pc);
+		return FOUND;
+	}
+	u32 offset = w->mapping.offset + (u32)(pc - w->mapping.start);
+
+	w->found.word = (u64)w->mapping.file << 32 | offset;
+	switch (w->table.state) {
+	case TABLE_READY:
+		find_rule(&w->table, offset, &w->found.rule);
+		return FOUND;
+	case TABLE_NONE:
+		return FOUND;
+	default:
+		if (w->missing == TABLE_READY) {
+			w->missing = w->table.state;
+			w->missing_file = w->mapping.file;
+		}
+		return FOUND_FOR_NOW;
+	}
+}
+
+/* Goes on at the caller, whose frame begins at `cfa`. */
+static __always_inline int leave(struct walk *w, u64 cfa, s16 fp)
+{
+	u64 saved = w->fp, ip;
+
+	if (fp) {
+		u64 at = fp == FP_AT_FP ? w->fp : cfa + (s64)fp * (s64)sizeof(u64);
+
+		if (!read_word(&w->chunk, at, &saved))
+			return end_walk(w, OUTCOME_UNREADABLE, 0);
+	}
+	if (!read_word(&w->chunk, cfa - sizeof(u64), &ip))
+		return end_walk(w, OUTCOME_UNREADABLE, 0);
+	w->ip = ip;
+	w->sp = cfa;
+	w->fp = saved;
+	w->exact = 0;
+	w->by_frame_pointer = 0;
+	/* Whoever begins a thread by hand pushes a return address of nowhere. */
+	return ip ? 0 : end_walk(w, OUTCOME_ENTRY, 0);
+}
+
+/* Goes on at what a signal interrupted: the kernel saved its registers behind the handler's frame. */
+static __always_inline int leave_signal_frame(struct walk *w)
+{
+	u64 fp, sp, ip;
+
+	if (!read_word(&w->chunk, w->sp + UCONTEXT_RBP, &fp) || !read_word(&w->chunk, w->sp + UCONTEXT_RSP, &sp) ||
+	    !read_word(&w->chunk, w->sp + UCONTEXT_RIP, &ip))
+		return end_walk(w, OUTCOME_UNREADABLE, 0);
+	w->ip = ip;
+	w->sp = sp;
+	w->fp = fp;
+	w->exact = 1;
+	w->by_frame_pointer = 0;
+	return 0;
+}
+
+/* Code that is known by its bytes: C libraries of some languages (musl's, Go's) have no rules for it. */
+enum known_code {
+	UNKNOWN_CODE,
+	/* What a signal handler returns to: mov $__NR_rt_sigreturn, %rax (or %eax); syscall. */
+	SIGRETURN,
+	/* What the first function of a thread returns to in musl: mov %eax, %edi; xor %eax, %eax; mov $__NR_exit, %al; syscall; hlt. */
+	THREAD_EXIT,
+};
+
+static __always_inline enum known_code code_at(u64 ip)
+{
+	u64 code[2] = {};
+
+	if (bpf_probe_read_user(code, 9, (void *)ip))
+		return UNKNOWN_CODE;
+	if (code[0] == 0x0f0000000fc0c748ull && code[1] == 0x05)
+		return SIGRETURN;
+	if ((code[0] & 0x00ffffffffffffffull) == 0x050f0000000fb8ull)
+		return SIGRETURN;
+	return code[0] == 0x050f3cb0c031c789ull && code[1] == 0xf4 ? THREAD_EXIT : UNKNOWN_CODE;
+}
+
+/* A step by the frame pointer, where nothing better is known. Whether it led anywhere shows when the caller is looked up. */
+static __always_inline int leave_by_frame_pointer(struct walk *w, bool in_file, bool may_switch)
+{
+	u64 fp = w->fp, saved, ip;
+
+	if (!fp || fp % sizeof(u64) || (!may_switch && fp - w->sp > FAR))
+		return end_walk(w, OUTCOME_NO_FRAME_POINTER, !in_file);
+	if (!read_word(&w->chunk, fp, &saved) || !read_word(&w->chunk, fp + sizeof(u64), &ip))
+		return end_walk(w, OUTCOME_UNREADABLE, 0);
+	/* Nobody looks up where this leads before the window is over, so each step must look right by itself. */
+	if (!w->list.id && (saved <= fp || saved - fp > FAR))
+		return end_walk(w, OUTCOME_NO_MAPPINGS, 0);
+	w->ip = ip;
+	w->sp = fp + 2 * sizeof(u64);
+	w->fp = saved;
+	w->exact = 0;
+	w->by_frame_pointer = 1;
+	return ip ? 0 : end_walk(w, OUTCOME_ENTRY, 0);
+}
+
+/* A step out of code that has no rule. */
+static __always_inline int leave_without_rule(struct walk *w, bool in_file)
+{
+	switch (in_file ? code_at(w->ip) : UNKNOWN_CODE) {
+	case SIGRETURN:
+		return leave_signal_frame(w);
+	case THREAD_EXIT:
+		return end_walk(w, OUTCOME_ENTRY, 0);
+	default:
+		return leave_by_frame_pointer(w, in_file, false);
+	}
+}
+
+/*
+ * A register of the leaf frame, as it was when the kernel was entered. By calls: clang makes one load of plain ones, of
+ * which 6.1's verifier says that it uses different pointers.
+ */
+static __always_inline u64 leaf_register(u32 number)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	switch (number) {
+	case 0:
+		return BPF_CORE_READ(regs, ax);
+	case 1:
+		return BPF_CORE_READ(regs, dx);
+	case 2:
+		return BPF_CORE_READ(regs, cx);
+	case 3:
+		return BPF_CORE_READ(regs, bx);
+	case 4:
+		return BPF_CORE_READ(regs, si);
+	case 5:
+		return BPF_CORE_READ(regs, di);
+	case 8:
+		return BPF_CORE_READ(regs, r8);
+	case 9:
+		return BPF_CORE_READ(regs, r9);
+	case 10:
+		return BPF_CORE_READ(regs, r10);
+	case 11:
+		return BPF_CORE_READ(regs, r11);
+	case 12:
+		return BPF_CORE_READ(regs, r12);
+	case 13:
+		return BPF_CORE_READ(regs, r13);
+	case 14:
+		return BPF_CORE_READ(regs, r14);
+	default:
+		return BPF_CORE_READ(regs, r15);
+	}
+}
+
+/* The register that a CFA is computed from; false if it is not known in this frame. */
+static __always_inline bool base_register(struct walk *w, u32 number, u64 *value)
+{
+	if (number == DWARF_RSP)
+		*value = w->sp;
+	else if (number == DWARF_RBP)
+		*value = w->fp;
+	else if (number <= 15 && w->frames == 1)
+		*value = leaf_register(number);
+	else
+		return false;
+	return true;
+}
+
+/* Leaves a frame by any rule but the usual one. Global, to keep the usual one short. */
+__noinline int leave_unusual(struct walk *w, u64 pc, struct frame *frame)
+{
+	struct rule rule;
+	u64 base, cfa;
+
+	if (!w || !frame)
+		return 1;
+	rule = frame->rule;
+	switch (rule.kind) {
+	case RULE_END:
+		return end_walk(w, OUTCOME_ENTRY, 0);
+	case RULE_REGISTER:
+	case RULE_DEREF:
+		if (!base_register(w, rule.reg, &base))
+			return end_walk(w, OUTCOME_UNSUPPORTED, UNSUPPORTED_CFA_REGISTER);
+		cfa = base + (s64)rule.cfa;
+		if (rule.kind == RULE_DEREF) {
+			if (!read_word(&w->chunk, base + (s64)(s16)rule.cfa, &cfa))
+				return end_walk(w, OUTCOME_UNREADABLE, 0);
+			cfa += (s64)(rule.cfa >> 16);
+		}
+		return leave(w, cfa, rule.fp);
+	case RULE_PLT:
+		return leave(w, w->sp + sizeof(u64) + ((pc & 15) >= (u32)rule.cfa ? sizeof(u64) : 0), 0);
+	case RULE_SIGNAL:
+		return leave_signal_frame(w);
+	case RULE_SWITCH:
+		return leave_by_frame_pointer(w, true, true);
+	case RULE_UNSUPPORTED:
+		return end_walk(w, OUTCOME_UNSUPPORTED, rule.reg);
+	default:
+		return leave_without_rule(w, tag_of(frame->word) == WORD_FILE);
+	}
+}
+
+/* Adds the frame that the walk is at and goes on to its caller; not 0 at the end. Global: one step is verified once. */
+__noinline int step(struct walk *w)
+{
+	struct frame *frame;
+	u64 pc;
+	u32 slot;
+
+	if (!w)
+		return 1;
+	pc = w->ip - !w->exact;
+	slot = cache_slot(pc, w->list.id);
+	/* Nothing on a CPU that came online after the agent and has a higher number than the others. */
+	frame = bpf_map_lookup_elem(&frame_cache, &slot);
+	if (!frame || frame->pc != pc || frame->list != w->list.id) {
+		switch (find_frame(w, pc)) {
+		case FOUND:
+			if (frame)
+				*frame = w->found;
+			break;
+		case FOUND_NOTHING:
+			if (w->by_frame_pointer)
+				return end_walk(w, OUTCOME_ASTRAY, 0);
+			append(w, w->found.word);
+			return end_walk(w, OUTCOME_NO_MAPPING, 0);
+		}
+		frame = &w->found;
+	}
+	w->frames++;
+	if (!append(w, frame->word))
+		return end_walk(w, OUTCOME_TOO_DEEP, 0);
+	if (frame->rule.kind == RULE_REGISTER && frame->rule.reg == DWARF_RSP)
+		return leave(w, w->sp + (s64)frame->rule.cfa, frame->rule.fp);
+	if (frame->rule.kind == RULE_REGISTER && frame->rule.reg == DWARF_RBP)
+		return leave(w, w->fp + (s64)frame->rule.cfa, frame->rule.fp);
+	return leave_unusual(w, pc, frame);
+}

@@ -1,0 +1,408 @@
+//! Kernel memory in pieces of one size, which tables and lists of mappings are placed in.
+//!
+//! A piece is an array map of one element; programs find it by its number in an array of maps. Pieces are made as they
+//! are needed, up to a budget, and given back when nothing is left in them.
+
+use crate::skeleton::types;
+use crate::{Error, pod};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// Bytes of a piece.
+pub(crate) const PIECE: u32 = types::unwind_limits::PIECE_BYTES.0;
+/// What the kernel adds to each: a page for the map itself.
+const OVERHEAD: u64 = 4096;
+/// Places begin at multiples of this, a cache line.
+const ALIGNMENT: u32 = 64;
+
+/// Memory that may be used for pieces of all kinds.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    limit: u64,
+    used: Rc<Cell<u64>>,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub(crate) fn new(limit: u64) -> Self {
+        let used = Rc::default();
+        Self { limit, used }
+    }
+
+    fn take(&self) -> bool {
+        let used = self.used.get() + u64::from(PIECE) + OVERHEAD;
+        let fits = used <= self.limit;
+        if fits {
+            self.used.set(used);
+        }
+        fits
+    }
+
+    fn give_back(&self) {
+        self.used.set(self.used.get() - u64::from(PIECE) - OVERHEAD);
+    }
+
+    /// Bytes they may take.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+}
+
+/// A place in pieces: within one, or from the start of one on through those behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Number of the first piece.
+    pub(crate) piece: u32,
+    /// Offset in it, bytes.
+    pub(crate) start: u32,
+    bytes: u32,
+}
+
+impl Extent {
+    /// Its length.
+    pub(crate) fn bytes(self) -> u64 {
+        self.bytes.into()
+    }
+
+    /// Its parts, one in each piece: the piece's number, and where in it.
+    fn parts(self) -> impl Iterator<Item = (u32, Range<u32>)> {
+        let pieces = self.bytes.div_ceil(PIECE);
+        (0..pieces).map(move |index| {
+            let done = index * PIECE;
+            let start = if index == 0 { self.start } else { 0 };
+            (
+                self.piece + index,
+                start..start + (self.bytes - done).min(PIECE),
+            )
+        })
+    }
+}
+
+struct Piece {
+    map: MapHandle,
+    /// Free ranges by their start; none touch.
+    free: BTreeMap<u32, u32>,
+    /// Programs can find it.
+    is_published: bool,
+}
+
+/// The pieces of one kind.
+pub(crate) struct Pieces {
+    array: MapHandle,
+    /// Those that may be used of the array's.
+    numbers: Range<u32>,
+    pieces: BTreeMap<u32, Piece>,
+    budget: Budget,
+}
+
+impl Pieces {
+    /// None yet. They are published in `array` under `numbers`.
+    pub(crate) fn new(array: MapHandle, numbers: Range<u32>, budget: Budget) -> Self {
+        Self {
+            array,
+            numbers,
+            pieces: BTreeMap::new(),
+            budget,
+        }
+    }
+
+    /// Finds room for so many bytes; nothing if the budget leaves none. Programs see it after [`Pieces::publish`].
+    pub(crate) fn allocate(&mut self, bytes: usize) -> Result<Option<Extent>, Error> {
+        let Some(bytes) = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| bytes.max(1).checked_next_multiple_of(ALIGNMENT))
+        else {
+            return Ok(None);
+        };
+        if bytes <= PIECE
+            && let Some(extent) = self.first_fit(bytes)
+        {
+            return Ok(Some(extent));
+        }
+        let count = bytes.div_ceil(PIECE);
+        let Some(first) = self.free_numbers(count) else {
+            return Ok(None);
+        };
+        for made in 0..count {
+            if !self.budget.take() {
+                self.remove(first..first + made);
+                return Ok(None);
+            }
+            let piece = Piece::new().inspect_err(|_| self.budget.give_back())?;
+            self.pieces.insert(first + made, piece);
+        }
+        let extent = Extent {
+            piece: first,
+            start: 0,
+            bytes,
+        };
+        for (number, range) in extent.parts() {
+            if let Some(piece) = self.pieces.get_mut(&number) {
+                piece.take(range);
+            }
+        }
+        Ok(Some(extent))
+    }
+
+    /// Lets programs find the pieces that are new, all in one call: each waits until no program still runs that began
+    /// before it.
+    pub(crate) fn publish(&mut self) -> Result<(), Error> {
+        let mut numbers = Vec::new();
+        let mut maps = Vec::new();
+        for (number, piece) in &self.pieces {
+            if !piece.is_published {
+                numbers.extend(number.to_ne_bytes());
+                maps.extend(piece.map.as_fd().as_raw_fd().to_ne_bytes());
+            }
+        }
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let count = (numbers.len() / size_of::<u32>()) as u32;
+        self.array
+            .update_batch(&numbers, &maps, count, MapFlags::ANY, MapFlags::ANY)
+            .map_err(Error::map("publish kernel memory"))?;
+        for piece in self.pieces.values_mut() {
+            piece.is_published = true;
+        }
+        Ok(())
+    }
+
+    /// Writes to the begin of an extent.
+    pub(crate) fn write(&self, extent: Extent, bytes: &[u8]) -> Result<(), Error> {
+        let mut rest = bytes;
+        for (number, range) in extent.parts() {
+            let Some(piece) = self.pieces.get(&number) else {
+                break;
+            };
+            let (now, later) = rest.split_at(rest.len().min(range.len()));
+            View::of(&piece.map)?.write(range.start as usize, now);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Gives an extent back. No program may still be reading it.
+    pub(crate) fn free(&mut self, extent: Extent) {
+        for (number, range) in extent.parts() {
+            if let Some(piece) = self.pieces.get_mut(&number) {
+                piece.give_back(range);
+            }
+        }
+    }
+
+    /// Gives empty pieces back to the kernel, but for one, so that the next small request finds room at once.
+    pub(crate) fn trim(&mut self) {
+        let empty = self.pieces.iter().filter(|(_, piece)| piece.is_empty());
+        for number in empty.map(|(number, _)| *number).skip(1).collect::<Vec<_>>() {
+            self.remove(number..number + 1);
+        }
+    }
+
+    /// A lasting view of a piece, for what is written often; nothing if there is no such piece.
+    pub(crate) fn view(&self, number: u32) -> Result<Option<View>, Error> {
+        let piece = self.pieces.get(&number);
+        piece.map(|piece| View::of(&piece.map)).transpose()
+    }
+
+    /// Whether there is such a piece.
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.pieces.contains_key(&number)
+    }
+
+    /// Bytes of kernel memory that these take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.pieces.len() as u64 * (u64::from(PIECE) + OVERHEAD)
+    }
+
+    fn first_fit(&mut self, bytes: u32) -> Option<Extent> {
+        self.pieces.iter_mut().find_map(|(number, piece)| {
+            let start = piece.fit(bytes)?;
+            piece.take(start..start + bytes);
+            Some(Extent {
+                piece: *number,
+                start,
+                bytes,
+            })
+        })
+    }
+
+    /// So many numbers in a row that no piece has.
+    fn free_numbers(&self, count: u32) -> Option<u32> {
+        let mut first = self.numbers.start;
+        for taken in self.pieces.keys() {
+            if taken - first >= count {
+                break;
+            }
+            first = taken + 1;
+        }
+        (self.numbers.end.saturating_sub(first) >= count).then_some(first)
+    }
+
+    fn remove(&mut self, numbers: Range<u32>) {
+        for number in numbers {
+            if self.pieces.remove(&number).is_some() {
+                self.budget.give_back();
+                // It is not there if it was never published.
+                let _ = self.array.delete(&number.to_ne_bytes());
+            }
+        }
+    }
+}
+
+impl Piece {
+    fn new() -> Result<Self, Error> {
+        let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as u64,
+            map_flags: libbpf_rs::libbpf_sys::BPF_F_MMAPABLE,
+            ..Default::default()
+        };
+        let map = MapHandle::create(
+            MapType::Array,
+            Some("piece"),
+            size_of::<u32>() as u32,
+            PIECE,
+            1,
+            &options,
+        )
+        .map_err(Error::map("get kernel memory for unwind tables"))?;
+        Ok(Self {
+            map,
+            free: BTreeMap::from([(0, PIECE)]),
+            is_published: false,
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free.get(&0) == Some(&PIECE)
+    }
+
+    fn fit(&self, bytes: u32) -> Option<u32> {
+        let range = self.free.iter().find(|(_, length)| **length >= bytes);
+        range.map(|(start, _)| *start)
+    }
+
+    /// Takes what is known to be free.
+    fn take(&mut self, range: Range<u32>) {
+        if let Some(length) = self.free.remove(&range.start) {
+            let used = range.end - range.start;
+            if length > used {
+                self.free.insert(range.end, length - used);
+            }
+        }
+    }
+
+    fn give_back(&mut self, range: Range<u32>) {
+        let mut range = range;
+        if let Some(length) = self.free.remove(&range.end) {
+            range.end += length;
+        }
+        if let Some((start, length)) = self.free.range(..range.start).next_back()
+            && start + length == range.start
+        {
+            range.start = *start;
+        }
+        self.free.insert(range.start, range.end - range.start);
+    }
+}
+
+/// The memory of a map in this address space.
+pub(crate) struct View {
+    memory: NonNull<u8>,
+    bytes: usize,
+}
+
+impl View {
+    fn of(piece: &MapHandle) -> Result<Self, Error> {
+        Self::of_map(piece, PIECE as usize)
+    }
+
+    /// Of the first bytes of a mmapable array.
+    pub(crate) fn of_map(map: &impl AsFd, bytes: usize) -> Result<Self, Error> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
+        let memory = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MmapFlags::SHARED,
+                map,
+                0,
+            )
+        };
+        let memory = memory.map_err(|errno| {
+            Error::map("map kernel memory")(libbpf_rs::Error::from_raw_os_error(
+                errno.raw_os_error(),
+            ))
+        })?;
+        Ok(Self {
+            memory: NonNull::new(memory.cast()).ok_or_else(|| {
+                Error::map("map kernel memory")(libbpf_rs::Error::from_raw_os_error(libc::ENOMEM))
+            })?,
+            bytes,
+        })
+    }
+
+    /// Writes bytes that no program is reading yet. What lies beyond the end is left out.
+    pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
+        let room = self.bytes.saturating_sub(at);
+        let length = bytes.len().min(room);
+        // SAFETY: the range lies within the mapping, which nobody has a reference to.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.as_ptr().add(at), length);
+        }
+    }
+
+    /// Writes a number that programs may be reading, after all that was written before it.
+    pub(crate) fn publish<T: Number>(&self, at: usize, number: T) {
+        if at % size_of::<T>() == 0 && at + size_of::<T>() <= self.bytes {
+            // SAFETY: the place is aligned, lies within the mapping, and is only ever written as an atomic from here on.
+            unsafe { number.store(self.memory.as_ptr().add(at)) };
+        }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own.
+        let _ = unsafe { munmap(self.memory.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// A number that is written in one piece.
+pub(crate) trait Number {
+    /// # Safety
+    /// `at` is valid for writes and aligned to the number's size.
+    unsafe fn store(self, at: *mut u8);
+}
+
+impl Number for u32 {
+    unsafe fn store(self, at: *mut u8) {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        // SAFETY: the caller's promise.
+        unsafe { AtomicU32::from_ptr(at.cast()) }.store(self, Ordering::Release);
+    }
+}
+
+impl Number for u64 {
+    unsafe fn store(self, at: *mut u8) {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        // SAFETY: the caller's promise.
+        unsafe { AtomicU64::from_ptr(at.cast()) }.store(self, Ordering::Release);
+    }
+}
+
+/// The bytes of structures, one after the other.
+pub(crate) fn bytes_of<T: pod::Pod>(values: impl IntoIterator<Item = T>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for value in values {
+        bytes.extend_from_slice(pod::bytes(&value));
+    }
+    bytes
+}

@@ -1,0 +1,470 @@
+//! Call frame instructions (DWARF 5, section 6.4.2): a small program for each function, whose state at an address tells
+//! where the registers of the caller are.
+
+use super::bytes::Bytes;
+use super::expression;
+use super::registers::{Machine, Registers};
+use super::rule::{Cfa, FP_AT_FP, Packed, Rule, Saved, Unsupported};
+
+/// How deep `DW_CFA_remember_state` may nest. Compilers nest one deep.
+const MOST_REMEMBERED: usize = 64;
+
+const DW_CFA_NOP: u8 = 0x00;
+const DW_CFA_SET_LOC: u8 = 0x01;
+const DW_CFA_ADVANCE_LOC1: u8 = 0x02;
+const DW_CFA_ADVANCE_LOC2: u8 = 0x03;
+const DW_CFA_ADVANCE_LOC4: u8 = 0x04;
+const DW_CFA_OFFSET_EXTENDED: u8 = 0x05;
+const DW_CFA_RESTORE_EXTENDED: u8 = 0x06;
+const DW_CFA_UNDEFINED: u8 = 0x07;
+const DW_CFA_SAME_VALUE: u8 = 0x08;
+const DW_CFA_REGISTER: u8 = 0x09;
+const DW_CFA_REMEMBER_STATE: u8 = 0x0a;
+const DW_CFA_RESTORE_STATE: u8 = 0x0b;
+const DW_CFA_DEF_CFA: u8 = 0x0c;
+const DW_CFA_DEF_CFA_REGISTER: u8 = 0x0d;
+const DW_CFA_DEF_CFA_OFFSET: u8 = 0x0e;
+const DW_CFA_DEF_CFA_EXPRESSION: u8 = 0x0f;
+const DW_CFA_EXPRESSION: u8 = 0x10;
+const DW_CFA_OFFSET_EXTENDED_SF: u8 = 0x11;
+const DW_CFA_DEF_CFA_SF: u8 = 0x12;
+const DW_CFA_DEF_CFA_OFFSET_SF: u8 = 0x13;
+const DW_CFA_VAL_OFFSET: u8 = 0x14;
+const DW_CFA_VAL_OFFSET_SF: u8 = 0x15;
+const DW_CFA_VAL_EXPRESSION: u8 = 0x16;
+/// How a return address is signed: the walk takes the signature off any.
+const DW_CFA_AARCH64_NEGATE_RA_STATE: u8 = 0x2d;
+const DW_CFA_GNU_ARGS_SIZE: u8 = 0x2e;
+const DW_CFA_GNU_NEGATIVE_OFFSET_EXTENDED: u8 = 0x2f;
+
+/// Offsets in the signal frame that the kernel pushes, from rsp, which points at a `ucontext` (x86-64).
+const SIGNAL_CFA: Cfa = Cfa::Deref {
+    register: 7,
+    offset: 160,
+    addend: 0,
+};
+const SIGNAL_FRAME_POINTER: Place = Place::At {
+    register: 7,
+    offset: 120,
+};
+const SIGNAL_RETURN_ADDRESS: Place = Place::At {
+    register: 7,
+    offset: 168,
+};
+
+/// Instructions that make no sense.
+#[derive(Debug)]
+pub(super) struct Bad;
+
+/// What a CIE tells its functions' instructions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Common {
+    pub(super) registers: &'static Registers,
+    pub(super) code_alignment: u64,
+    pub(super) data_alignment: i64,
+    pub(super) address_encoding: u8,
+    pub(super) signal_frame: bool,
+}
+
+/// Where the caller's registers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    cfa: CfaState,
+    frame_pointer: Place,
+    return_address: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CfaState {
+    /// No instruction has said.
+    Unknown,
+    Register {
+        register: u64,
+        offset: i64,
+    },
+    Expression(Option<Cfa>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In its register, as far as anyone says.
+    Unchanged,
+    Undefined,
+    /// Relative to the canonical frame address.
+    Saved(i64),
+    /// Relative to a register.
+    At {
+        register: u8,
+        offset: i64,
+    },
+    Elsewhere,
+}
+
+impl State {
+    pub(super) const INITIAL: Self = Self {
+        cfa: CfaState::Unknown,
+        frame_pointer: Place::Unchanged,
+        return_address: Place::Unchanged,
+    };
+
+    /// The rule for this state.
+    #[inline]
+    pub(super) fn rule(&self, common: &Common) -> Rule {
+        let registers = common.registers;
+        if self.return_address == Place::Undefined {
+            return Rule::End;
+        }
+        if common.signal_frame && registers.machine == Machine::X86_64 {
+            return self.signal();
+        }
+        let cfa = match self.cfa {
+            CfaState::Register { register, offset } => {
+                match (
+                    register < u64::from(registers.general),
+                    i32::try_from(offset),
+                ) {
+                    (true, Ok(offset)) => Cfa::Register {
+                        register: register as u8,
+                        offset,
+                    },
+                    _ => return Rule::Unsupported(Unsupported::CfaRegister),
+                }
+            }
+            CfaState::Expression(Some(cfa)) => cfa,
+            CfaState::Expression(None) => return Rule::Unsupported(Unsupported::CfaExpression),
+            CfaState::Unknown => return Rule::Unsupported(Unsupported::BadCfi),
+        };
+        let saved = match registers.machine {
+            Machine::X86_64 => self.saved_x86_64(registers),
+            Machine::Aarch64 => self.saved_aarch64(),
+        };
+        match saved {
+            Ok(saved) => Rule::Frame { cfa, saved },
+            Err(why) => Rule::Unsupported(why),
+        }
+    }
+
+    fn signal(&self) -> Rule {
+        let known = self.cfa == CfaState::Expression(Some(SIGNAL_CFA))
+            && self.frame_pointer == SIGNAL_FRAME_POINTER
+            && self.return_address == SIGNAL_RETURN_ADDRESS;
+        if known {
+            Rule::Signal
+        } else {
+            Rule::Unsupported(Unsupported::ReturnAddress)
+        }
+    }
+
+    #[inline]
+    fn saved_x86_64(&self, registers: &Registers) -> Result<Saved, Unsupported> {
+        if self.return_address != Place::Saved(-8) {
+            return Err(Unsupported::ReturnAddress);
+        }
+        match self.frame_pointer {
+            Place::Unchanged | Place::Undefined => Ok(Saved::Nothing),
+            Place::Saved(offset) => match slot(offset) {
+                Some(slot) if slot != 0 => Ok(Saved::FramePointer(slot)),
+                _ => Err(Unsupported::FramePointer),
+            },
+            Place::At {
+                register,
+                offset: 0,
+            } if register == registers.frame_pointer => Ok(Saved::AtFramePointer),
+            _ => Err(Unsupported::FramePointer),
+        }
+    }
+
+    fn saved_aarch64(&self) -> Result<Saved, Unsupported> {
+        let link = match self.return_address {
+            Place::Unchanged => None,
+            Place::Saved(offset) => Some(slot(offset).ok_or(Unsupported::ReturnAddress)?),
+            _ => return Err(Unsupported::ReturnAddress),
+        };
+        match (self.frame_pointer, link) {
+            (Place::Unchanged | Place::Undefined, None) => Ok(Saved::Nothing),
+            (Place::Unchanged | Place::Undefined, Some(link)) => Ok(Saved::Link(link)),
+            (Place::Saved(offset), Some(link)) => match slot(offset) {
+                Some(slot) if slot.checked_add(1) == Some(link) => Ok(Saved::Pair(slot)),
+                _ => Err(Unsupported::FramePointer),
+            },
+            _ => Err(Unsupported::FramePointer),
+        }
+    }
+}
+
+/// A byte offset in units of 8, unless it is none.
+fn slot(offset: i64) -> Option<i16> {
+    let slot = i16::try_from(offset / 8).ok()?;
+    (offset % 8 == 0 && slot != FP_AT_FP).then_some(slot)
+}
+
+/// The instructions of one function.
+pub(super) struct Program<'a> {
+    pub(super) common: &'a Common,
+    /// State after the instructions of the CIE.
+    pub(super) initial: Option<&'a State>,
+    pub(super) instructions: &'a [u8],
+    /// Address in the file of the first instruction.
+    pub(super) field: u64,
+    /// Address of the function.
+    pub(super) address: u64,
+}
+
+impl Program<'_> {
+    /// Runs the program up to `end`, a distance from the function's begin, and gives `row` each distance from which on a
+    /// rule holds; what `row` answers ends it. Instructions that make no sense leave the rest of the function
+    /// [`Unsupported::BadCfi`].
+    #[inline]
+    pub(super) fn rows<E>(
+        &self,
+        end: u64,
+        mut row: impl FnMut(u64, Packed) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(initial) = self.initial else {
+            return row(0, Rule::Unsupported(Unsupported::BadCfi).into());
+        };
+        let mut run = Run::new(self, *initial);
+        let mut from = 0;
+        loop {
+            match run.advance() {
+                Ok(Some(to)) if to < end => {
+                    if to > from {
+                        row(from, run.state.rule(self.common).into())?;
+                    }
+                    from = to;
+                }
+                Ok(_) => return row(from, run.state.rule(self.common).into()),
+                Err(Bad) => return row(from, Rule::Unsupported(Unsupported::BadCfi).into()),
+            }
+        }
+    }
+
+    /// The state after all instructions: what those of a CIE are for.
+    pub(super) fn state(&self) -> Result<State, Bad> {
+        let mut run = Run::new(self, State::INITIAL);
+        match run.advance()? {
+            None => Ok(run.state),
+            Some(_) => Err(Bad),
+        }
+    }
+}
+
+/// A program that is under way.
+struct Run<'a> {
+    program: &'a Program<'a>,
+    bytes: Bytes<'a>,
+    initial: State,
+    state: State,
+    remembered: Vec<State>,
+    /// Distance from the function's begin.
+    location: u64,
+}
+
+impl<'a> Run<'a> {
+    #[inline]
+    fn new(program: &'a Program<'a>, initial: State) -> Self {
+        Self {
+            program,
+            bytes: Bytes(program.instructions),
+            initial,
+            state: initial,
+            remembered: Vec::new(),
+            location: 0,
+        }
+    }
+
+    /// Runs up to where the location advances, and says where to; the state is that of the addresses before. `None`: the
+    /// state is that of all addresses that are left.
+    #[inline]
+    fn advance(&mut self) -> Result<Option<u64>, Bad> {
+        while let Some(operation) = self.bytes.u8() {
+            let low = operation & 0x3f;
+            match operation >> 6 {
+                1 => return self.advance_by(low.into()).map(Some),
+                2 => {
+                    let place = self.factored_place()?;
+                    self.set(low.into(), place);
+                }
+                3 => self.restore(low.into()),
+                _ => {
+                    if let Some(location) = self.extended(operation)? {
+                        return Ok(Some(location));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// An instruction whose operands are all behind it.
+    fn extended(&mut self, operation: u8) -> Result<Option<u64>, Bad> {
+        match operation {
+            DW_CFA_NOP | DW_CFA_AARCH64_NEGATE_RA_STATE => {}
+            DW_CFA_SET_LOC => return self.set_location().map(Some),
+            DW_CFA_ADVANCE_LOC1 => {
+                let delta = self.bytes.u8().ok_or(Bad)?;
+                return self.advance_by(delta.into()).map(Some);
+            }
+            DW_CFA_ADVANCE_LOC2 => {
+                let delta = self.bytes.u16().ok_or(Bad)?;
+                return self.advance_by(delta.into()).map(Some);
+            }
+            DW_CFA_ADVANCE_LOC4 => {
+                let delta = self.bytes.u32().ok_or(Bad)?;
+                return self.advance_by(delta.into()).map(Some);
+            }
+            DW_CFA_DEF_CFA => {
+                let register = self.number()?;
+                let offset = self.number()?.cast_signed();
+                self.state.cfa = CfaState::Register { register, offset };
+            }
+            DW_CFA_DEF_CFA_SF => {
+                let register = self.number()?;
+                let offset = self.factored()?;
+                self.state.cfa = CfaState::Register { register, offset };
+            }
+            DW_CFA_DEF_CFA_REGISTER => {
+                let to = self.number()?;
+                let (register, _) = self.cfa_register()?;
+                *register = to;
+            }
+            DW_CFA_DEF_CFA_OFFSET => {
+                let to = self.number()?.cast_signed();
+                let (_, offset) = self.cfa_register()?;
+                *offset = to;
+            }
+            DW_CFA_DEF_CFA_OFFSET_SF => {
+                let to = self.factored()?;
+                let (_, offset) = self.cfa_register()?;
+                *offset = to;
+            }
+            DW_CFA_DEF_CFA_EXPRESSION => {
+                self.state.cfa = CfaState::Expression(expression::cfa(self.block()?));
+            }
+            DW_CFA_REMEMBER_STATE => {
+                if self.remembered.len() == MOST_REMEMBERED {
+                    return Err(Bad);
+                }
+                self.remembered.push(self.state);
+            }
+            DW_CFA_RESTORE_STATE => self.state = self.remembered.pop().ok_or(Bad)?,
+            DW_CFA_GNU_ARGS_SIZE => {
+                self.number()?;
+            }
+            _ => self.register_rule(operation)?,
+        }
+        Ok(None)
+    }
+
+    /// An instruction that names a register and says where it is.
+    fn register_rule(&mut self, operation: u8) -> Result<(), Bad> {
+        let register = self.number()?;
+        let place = match operation {
+            DW_CFA_RESTORE_EXTENDED => {
+                self.restore(register);
+                return Ok(());
+            }
+            DW_CFA_SAME_VALUE => Place::Unchanged,
+            DW_CFA_UNDEFINED => Place::Undefined,
+            DW_CFA_OFFSET_EXTENDED => self.factored_place()?,
+            DW_CFA_OFFSET_EXTENDED_SF => Place::Saved(self.factored()?),
+            DW_CFA_GNU_NEGATIVE_OFFSET_EXTENDED => match self.factored_place()? {
+                Place::Saved(offset) => Place::Saved(offset.wrapping_neg()),
+                place => place,
+            },
+            DW_CFA_EXPRESSION => match expression::place(self.block()?) {
+                Some((register, offset)) => Place::At { register, offset },
+                None => Place::Elsewhere,
+            },
+            DW_CFA_VAL_EXPRESSION => {
+                self.block()?;
+                Place::Elsewhere
+            }
+            // In another register, or itself an address in the frame.
+            DW_CFA_REGISTER | DW_CFA_VAL_OFFSET => {
+                self.number()?;
+                Place::Elsewhere
+            }
+            DW_CFA_VAL_OFFSET_SF => {
+                self.bytes.sleb128().ok_or(Bad)?;
+                Place::Elsewhere
+            }
+            _ => return Err(Bad),
+        };
+        self.set(register, place);
+        Ok(())
+    }
+
+    #[inline]
+    fn set(&mut self, register: u64, place: Place) {
+        let registers = self.program.common.registers;
+        if register == u64::from(registers.frame_pointer) {
+            self.state.frame_pointer = place;
+        } else if register == u64::from(registers.return_address) {
+            self.state.return_address = place;
+        }
+    }
+
+    #[inline]
+    fn restore(&mut self, register: u64) {
+        let registers = self.program.common.registers;
+        if register == u64::from(registers.frame_pointer) {
+            self.state.frame_pointer = self.initial.frame_pointer;
+        } else if register == u64::from(registers.return_address) {
+            self.state.return_address = self.initial.return_address;
+        }
+    }
+
+    #[inline]
+    fn advance_by(&mut self, delta: u64) -> Result<u64, Bad> {
+        let delta = delta.checked_mul(self.program.common.code_alignment);
+        let location = delta.and_then(|delta| self.location.checked_add(delta));
+        self.location = location.ok_or(Bad)?;
+        Ok(self.location)
+    }
+
+    fn set_location(&mut self) -> Result<u64, Bad> {
+        let program = self.program;
+        let field = program.instructions.len() - self.bytes.0.len();
+        let address = self.bytes.pointer(
+            program.common.address_encoding,
+            program.field.wrapping_add(field as u64),
+        );
+        let location = address.ok_or(Bad)?.wrapping_sub(program.address);
+        if location < self.location {
+            return Err(Bad);
+        }
+        self.location = location;
+        Ok(location)
+    }
+
+    fn cfa_register(&mut self) -> Result<(&mut u64, &mut i64), Bad> {
+        match &mut self.state.cfa {
+            CfaState::Register { register, offset } => Ok((register, offset)),
+            CfaState::Unknown | CfaState::Expression(_) => Err(Bad),
+        }
+    }
+
+    #[inline]
+    fn number(&mut self) -> Result<u64, Bad> {
+        self.bytes.uleb128().ok_or(Bad)
+    }
+
+    fn factored(&mut self) -> Result<i64, Bad> {
+        let factor = self.bytes.sleb128().ok_or(Bad)?;
+        Ok(factor.wrapping_mul(self.program.common.data_alignment))
+    }
+
+    #[inline]
+    fn factored_place(&mut self) -> Result<Place, Bad> {
+        let factor = self.number()?.cast_signed();
+        Ok(Place::Saved(
+            factor.wrapping_mul(self.program.common.data_alignment),
+        ))
+    }
+
+    fn block(&mut self) -> Result<&'a [u8], Bad> {
+        let len = usize::try_from(self.number()?).map_err(|_| Bad)?;
+        self.bytes.take(len).ok_or(Bad)
+    }
+}

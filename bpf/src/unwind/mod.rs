@@ -1,0 +1,28 @@
+//! Unwind tables: from the call frame information in an ELF file to what the walk in the kernel reads.
+//!
+//! ```text
+//! elf ─► entries (CIE, FDE) ─► cfi (their programs) ─► rule ─► encode ─► table
+//! ```
+//!
+//! A file is read piece by piece and never mapped, and nothing it says is trusted: see [`build`].
+
+mod build;
+mod bytes;
+mod cfi;
+mod dictionary;
+mod elf;
+mod encode;
+mod entries;
+mod error;
+mod expression;
+mod registers;
+mod rule;
+mod source;
+mod table;
+mod window;
+
+pub use build::build;
+pub use error::{BuildError, Limits};
+pub use rule::{Cfa, Rule, Saved, Unsupported};
+pub use source::Source;
+pub use table::{Geometry, Table};

@@ -1,0 +1,112 @@
+//! What the walk knows of files and processes: their tables and lists of mappings in kernel memory.
+
+use crate::Error;
+use crate::lists::{List, Lists, Published, UnwindMapping};
+use crate::pieces::Budget;
+use crate::skeleton::{ThermographMaps, types};
+use crate::tables::{NoTable, Slot, Tables};
+use crate::unwind::Table;
+use libbpf_rs::MapHandle;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+/// Numbers of the pieces that hold lists; the others hold tables.
+const LIST_PIECES: u32 = 256;
+/// Kernel memory kept for lists, however many tables there are: 60,000 mappings.
+const LIST_BUDGET: u64 = 2 << 20;
+
+/// Tables and lists in the kernel.
+pub struct Unwinder {
+    tables: Tables,
+    lists: Lists,
+    budget: Budget,
+}
+
+/// Kernel memory that tables and lists take, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnwindMemory {
+    /// What tables may take.
+    pub budget: u64,
+    /// What they take.
+    pub tables: u64,
+    /// Of that, what is filled.
+    pub images: u64,
+    /// What lists of mappings take.
+    pub lists: u64,
+}
+
+impl Unwinder {
+    /// Nothing is known yet, and tables will take at most `budget` bytes.
+    pub(crate) fn new(maps: &ThermographMaps<'_>, budget: u64) -> Result<Self, Error> {
+        let array =
+            || MapHandle::try_from(&maps.pieces).map_err(Error::map("open the array of pieces"));
+        let numbers = LIST_PIECES..types::piece_limits::MAX_PIECES.0;
+        let budget = Budget::new(budget);
+        Ok(Self {
+            tables: Tables::new(maps, array()?, numbers, budget.clone())?,
+            lists: Lists::new(maps, array()?, 0..LIST_PIECES, Budget::new(LIST_BUDGET))?,
+            budget,
+        })
+    }
+
+    /// A slot for a table that is still to be built; nothing if all are taken.
+    pub fn reserve(&mut self) -> Option<Slot> {
+        self.tables.reserve()
+    }
+
+    /// Puts tables into the kernel, and returns the slots of those that found no room. Walks use them when this returns.
+    /// Many in one call wait for the kernel once.
+    pub fn install(&mut self, tables: &[(Slot, &Table)]) -> Result<Vec<Slot>, Error> {
+        self.tables.install(tables)
+    }
+
+    /// Says why a slot has no table, or takes away the one it has.
+    pub fn mark(&mut self, slot: Slot, state: NoTable) {
+        self.tables.mark(slot, state);
+    }
+
+    /// Gives a slot back that no published list names any more.
+    pub fn release(&mut self, slot: Slot) {
+        self.tables.release(slot);
+    }
+
+    /// Writes a list of mappings, which are sorted and do not overlap, into the kernel; nothing if there is no room. Processes with
+    /// the same mappings can share it.
+    pub fn list(&mut self, mappings: &[UnwindMapping]) -> Result<Option<Rc<List>>, Error> {
+        self.lists.make(mappings)
+    }
+
+    /// Lets walks of a process's threads use a list. `program` says whose mappings these are (CLOCK_MONOTONIC nanoseconds):
+    /// it begins with the record of the fork or exec that began the program, and ends where the records were read to. So a
+    /// list is never used for a program that began earlier or later.
+    pub fn publish(
+        &self,
+        tgid: u32,
+        program: RangeInclusive<u64>,
+        list: &List,
+    ) -> Result<Published, Error> {
+        self.lists.publish(tgid, program, list)
+    }
+
+    /// What all of it takes.
+    pub fn memory(&self) -> UnwindMemory {
+        UnwindMemory {
+            budget: self.budget.limit(),
+            tables: self.tables.piece_bytes(),
+            images: self.tables.image_bytes(),
+            lists: self.lists.bytes(),
+        }
+    }
+
+    /// To be called before something that waits until all programs that run now have ended.
+    pub(crate) fn begin_grace(&mut self) {
+        self.tables.begin_grace();
+        self.lists.begin_grace();
+    }
+
+    /// To be called after it: what had left the maps before is free now.
+    pub(crate) fn end_grace(&mut self) -> Result<(), Error> {
+        self.tables.end_grace();
+        self.lists.end_grace()
+    }
+}
