@@ -8,17 +8,19 @@ THERMOGRAPH = $(TARGET_DIR)/release/thermograph
 HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 AS_ROOT = CARGO_TARGET_$(HOST)_RUNNER=deploy/as-root.sh
 
-# Arguments for the program that is run, as in: make run ARGS='--pyroscope-url http://localhost:4040'
+# Arguments for the program that is run, as in: make run ARGS='--pyroscope-url http://localhost:4040',
+# or the tests to run, as in: make test-kernels ARGS=linux_6_1_
 ARGS =
 
-.PHONY: help build run test bench lint
+.PHONY: help build run test test-kernels bench lint
 
 help:
-	@echo "make build   compile the agent: $(THERMOGRAPH)"
-	@echo "make run     compile it and start 'thermograph agent' as root; ARGS=... are its arguments"
-	@echo "make test    compile and run every test, as root"
-	@echo "make bench   compile and run the benchmarks beside perf and bpftrace, as root; ARGS=... are its arguments"
-	@echo "make lint    check formatting and clippy"
+	@echo "make build         compile the agent: $(THERMOGRAPH)"
+	@echo "make run           compile it and start 'thermograph agent' as root; ARGS=... are its arguments"
+	@echo "make test          compile and run every test but the next ones, as root"
+	@echo "make test-kernels  run the agent on Debian's kernels in an emulator; ARGS=... are parts of names of tests"
+	@echo "make bench         compile and run the benchmarks beside perf and bpftrace, as root; ARGS=... are its arguments"
+	@echo "make lint          check formatting and clippy"
 
 build:
 	@deploy/setup.sh build
@@ -30,6 +32,10 @@ run: build
 test: build
 	@deploy/setup.sh test
 	$(AS_ROOT) THERMOGRAPH="$$(realpath "$(THERMOGRAPH)")" cargo test --release --locked --workspace
+
+test-kernels: build
+	@deploy/setup.sh kernels
+	THERMOGRAPH="$$(realpath "$(THERMOGRAPH)")" cargo test --release --locked -p tests --test kernels -- --ignored $(ARGS)
 
 bench: build
 	@deploy/setup.sh bench

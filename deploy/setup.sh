@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs what this repository needs from the system, and only what is missing of it. `make` calls it.
 #
-#   deploy/setup.sh build|test|bench
+#   deploy/setup.sh build|test|kernels|bench
 #
-# `build` is what the agent is built with; `test` and `bench` add what the tests and the benchmarks run.
+# `build` is what the agent is built with; the others add what the tests, those in guests, and the benchmarks run.
 set -eu
 
 case ${CARGO_TARGET_DIR-$PWD} in
@@ -56,6 +56,14 @@ test_needs() {
 	need fonts-dejavu-core test -d /usr/share/fonts/truetype
 }
 
+kernels_needs() {
+	build_needs
+	need g++ has c++
+	need qemu-system-x86 has qemu-system-x86_64
+	need busybox-static has busybox
+	need cpio has cpio
+}
+
 bench_needs() {
 	build_needs
 	need g++ has c++
@@ -72,9 +80,9 @@ case " ${ID-} ${ID_LIKE-} " in
 esac
 
 case ${1-} in
-build | test | bench) "$1_needs" ;;
+build | test | kernels | bench) "$1_needs" ;;
 *)
-	echo "usage: $0 build|test|bench" >&2
+	echo "usage: $0 build|test|kernels|bench" >&2
 	exit 2
 	;;
 esac
