@@ -37,6 +37,9 @@ const DW_CFA_AARCH64_NEGATE_RA_STATE: u8 = 0x2d;
 const DW_CFA_GNU_ARGS_SIZE: u8 = 0x2e;
 const DW_CFA_GNU_NEGATIVE_OFFSET_EXTENDED: u8 = 0x2f;
 
+/// Before any instruction has named one.
+const NO_REGISTER: u64 = u64::MAX;
+
 /// Offsets in the signal frame that the kernel pushes, from rsp, which points at a `ucontext` (x86-64).
 const SIGNAL_CFA: Cfa = Cfa::Deref {
     register: 7,
@@ -69,20 +72,18 @@ pub(super) struct Common {
 /// Where the caller's registers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State {
-    cfa: CfaState,
+    cfa_register: u64,
+    cfa_offset: i64,
+    /// Counts instead of register and offset, which may nevertheless be set meanwhile.
+    cfa_expression: Option<Expression>,
     frame_pointer: Place,
     return_address: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CfaState {
-    /// No instruction has said.
-    Unknown,
-    Register {
-        register: u64,
-        offset: i64,
-    },
-    Expression(Option<Cfa>),
+enum Expression {
+    Known(Cfa),
+    Other,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +103,9 @@ enum Place {
 
 impl State {
     pub(super) const INITIAL: Self = Self {
-        cfa: CfaState::Unknown,
+        cfa_register: NO_REGISTER,
+        cfa_offset: 0,
+        cfa_expression: None,
         frame_pointer: Place::Unchanged,
         return_address: Place::Unchanged,
     };
@@ -117,22 +120,19 @@ impl State {
         if common.signal_frame && registers.machine == Machine::X86_64 {
             return self.signal();
         }
-        let cfa = match self.cfa {
-            CfaState::Register { register, offset } => {
-                match (
-                    register < u64::from(registers.general),
-                    i32::try_from(offset),
-                ) {
-                    (true, Ok(offset)) => Cfa::Register {
-                        register: register as u8,
-                        offset,
-                    },
-                    _ => return Rule::Unsupported(Unsupported::CfaRegister),
-                }
+        let cfa = match self.cfa_expression {
+            Some(Expression::Known(cfa)) => cfa,
+            Some(Expression::Other) => return Rule::Unsupported(Unsupported::CfaExpression),
+            None if self.cfa_register == NO_REGISTER => {
+                return Rule::Unsupported(Unsupported::BadCfi);
             }
-            CfaState::Expression(Some(cfa)) => cfa,
-            CfaState::Expression(None) => return Rule::Unsupported(Unsupported::CfaExpression),
-            CfaState::Unknown => return Rule::Unsupported(Unsupported::BadCfi),
+            None => match i32::try_from(self.cfa_offset) {
+                Ok(offset) if self.cfa_register < registers.general.into() => Cfa::Register {
+                    register: self.cfa_register as u8,
+                    offset,
+                },
+                _ => return Rule::Unsupported(Unsupported::CfaRegister),
+            },
         };
         let saved = match registers.machine {
             Machine::X86_64 => self.saved_x86_64(registers),
@@ -145,7 +145,7 @@ impl State {
     }
 
     fn signal(&self) -> Rule {
-        let known = self.cfa == CfaState::Expression(Some(SIGNAL_CFA))
+        let known = self.cfa_expression == Some(Expression::Known(SIGNAL_CFA))
             && self.frame_pointer == SIGNAL_FRAME_POINTER
             && self.return_address == SIGNAL_RETURN_ADDRESS;
         if known {
@@ -314,32 +314,27 @@ impl<'a> Run<'a> {
                 return self.advance_by(delta.into()).map(Some);
             }
             DW_CFA_DEF_CFA => {
-                let register = self.number()?;
-                let offset = self.number()?.cast_signed();
-                self.state.cfa = CfaState::Register { register, offset };
+                self.state.cfa_register = self.number()?;
+                self.state.cfa_offset = self.number()?.cast_signed();
+                self.state.cfa_expression = None;
             }
             DW_CFA_DEF_CFA_SF => {
-                let register = self.number()?;
-                let offset = self.factored()?;
-                self.state.cfa = CfaState::Register { register, offset };
+                self.state.cfa_register = self.number()?;
+                self.state.cfa_offset = self.factored()?;
+                self.state.cfa_expression = None;
             }
             DW_CFA_DEF_CFA_REGISTER => {
-                let to = self.number()?;
-                let (register, _) = self.cfa_register()?;
-                *register = to;
+                self.state.cfa_register = self.number()?;
+                self.state.cfa_expression = None;
             }
-            DW_CFA_DEF_CFA_OFFSET => {
-                let to = self.number()?.cast_signed();
-                let (_, offset) = self.cfa_register()?;
-                *offset = to;
-            }
-            DW_CFA_DEF_CFA_OFFSET_SF => {
-                let to = self.factored()?;
-                let (_, offset) = self.cfa_register()?;
-                *offset = to;
-            }
+            // The standard has no meaning for these after an expression. What gcc's unwinder does is what assembly is tried
+            // with: they only show when a register comes into force again.
+            DW_CFA_DEF_CFA_OFFSET => self.state.cfa_offset = self.number()?.cast_signed(),
+            DW_CFA_DEF_CFA_OFFSET_SF => self.state.cfa_offset = self.factored()?,
             DW_CFA_DEF_CFA_EXPRESSION => {
-                self.state.cfa = CfaState::Expression(expression::cfa(self.block()?));
+                let known = expression::cfa(self.block()?);
+                self.state.cfa_expression =
+                    Some(known.map_or(Expression::Other, Expression::Known));
             }
             DW_CFA_REMEMBER_STATE => {
                 if self.remembered.len() == MOST_REMEMBERED {
@@ -436,13 +431,6 @@ impl<'a> Run<'a> {
         }
         self.location = location;
         Ok(location)
-    }
-
-    fn cfa_register(&mut self) -> Result<(&mut u64, &mut i64), Bad> {
-        match &mut self.state.cfa {
-            CfaState::Register { register, offset } => Ok((register, offset)),
-            CfaState::Unknown | CfaState::Expression(_) => Err(Bad),
-        }
     }
 
     #[inline]
