@@ -257,3 +257,6 @@ fn write(image: &mut [u8], at: usize, bytes: impl IntoIterator<Item = u8>) {
         *place = byte;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
 //! Tables against what others read in the same files, and against files that are damaged or lie.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
 mod against_gimli;
 mod files;
