@@ -3,7 +3,8 @@
 #
 #   deploy/setup.sh build|test|kernels|bench
 #
-# `build` is what the agent is built with; the others add what the tests, those in guests, and the benchmarks run.
+# `build` is what the agent is built with; the others add what the tests, those in guests, and the benchmarks run. The last
+# brings servers that Debian starts (redis, nginx, postgres): not for a host that does something else.
 set -eu
 
 case ${CARGO_TARGET_DIR-$PWD} in
@@ -14,6 +15,7 @@ case ${CARGO_TARGET_DIR-$PWD} in
 esac
 
 missing=
+wanted=
 
 # need PACKAGE COMMAND...: Debian's PACKAGE is missing when COMMAND fails. Asking for the thing itself and not for the
 # package is true on every system, and of a compiler that came from elsewhere.
@@ -23,8 +25,20 @@ need() {
 	"$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
+# want PACKAGE COMMAND...: the same of what can be done without.
+want() {
+	package=$1
+	shift
+	"$@" >/dev/null 2>&1 || wanted="$wanted $package"
+}
+
 has() {
 	command -v "$1" >/dev/null 2>&1
+}
+
+# A pattern that matches nothing stays as it is.
+has_any_file() {
+	test -e "$1"
 }
 
 any_of() {
@@ -67,8 +81,22 @@ kernels_needs() {
 bench_needs() {
 	build_needs
 	need g++ has c++
+	need binutils has readelf
+	need util-linux has unshare
 	need "$perf" perf --version
 	need bpftrace has bpftrace
+	# Programs that are profiled.
+	want python3 test -x /usr/bin/python3
+	want redis-server has redis-server
+	want redis-tools has redis-benchmark
+	want nginx has nginx
+	want wrk has wrk
+	want postgresql has_any_file /usr/lib/postgresql/*/bin/pgbench
+	want openssl has openssl
+	want nodejs has node
+	want rustc test -x /usr/bin/rustc
+	want default-jdk-headless has javac
+	want golang-go has go
 }
 
 if [ -r /etc/os-release ]; then
@@ -87,28 +115,44 @@ build | test | kernels | bench) "$1_needs" ;;
 	;;
 esac
 
-if [ -n "$missing" ]; then
+is_debian() {
 	case " ${ID-} ${ID_LIKE-} " in
 	*" debian "*) ;;
-	*)
-		echo "these are missing, by the names of their Debian packages:$missing" >&2
-		echo "setup: install what ${PRETTY_NAME-this system} calls them, then run make again" >&2
-		exit 1
-		;;
+	*) return 1 ;;
 	esac
-	sudo=
-	if [ "$(id -u)" -ne 0 ]; then
-		if ! has sudo; then
-			echo "setup: run 'apt-get install$missing' as root, then make again: there is no sudo here" >&2
-			exit 1
-		fi
-		sudo=sudo
-	fi
-	echo "setup: installing$missing"
-	$sudo apt-get update -q
-	# shellcheck disable=SC2086 # a list of packages
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+}
+
+# install PACKAGE...
+install() {
+	echo "setup: installing $*"
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+}
+
+if [ -n "$missing" ] && ! is_debian; then
+	echo "these are missing, by the names of their Debian packages:$missing" >&2
+	echo "setup: install what ${PRETTY_NAME-this system} calls them, then run make again" >&2
+	exit 1
 fi
+sudo=
+if [ -n "$missing$wanted" ] && [ "$(id -u)" -ne 0 ]; then
+	sudo=sudo
+	if ! has sudo && [ -n "$missing" ]; then
+		echo "setup: run 'apt-get install$missing' as root, then make again: there is no sudo here" >&2
+		exit 1
+	fi
+fi
+if [ -n "$missing$wanted" ] && is_debian; then
+	$sudo apt-get update -q || [ -z "$missing" ]
+fi
+if [ -n "$missing" ]; then
+	# shellcheck disable=SC2086 # a list of packages
+	install $missing
+fi
+# One by one: another distribution may lack some.
+for package in $wanted; do
+	is_debian && install "$package" ||
+		echo "setup: without $package: what is measured on it will be skipped" >&2
+done
 
 if ! has cargo; then
 	echo "setup: there is no Rust here: install it as https://rustup.rs says, then run make again" >&2

@@ -2,9 +2,10 @@
 
 use anyhow::Context;
 use libbpf_rs::libbpf_sys;
+use libbpf_rs::query::ProgInfoIter;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The kernel measures BPF programs while this lives; the file descriptor ends that with this process, however it ends.
 pub(crate) struct Measuring {
@@ -46,22 +47,45 @@ impl Runs {
 /// Sum over the perf_event programs that process `pid` holds open: those that take samples. Nothing if there is none,
 /// or no such process.
 pub(crate) fn sampling_runs(pid: u32) -> Runs {
-    let mut programs = BTreeMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let text = fs::read_to_string(entry.path()).unwrap_or_default();
-        // By id: several descriptors may be of one program.
-        if let Some((id, runs)) = perf_event_program(&text) {
-            programs.insert(id, runs);
-        }
-    }
+    let programs = perf_event_programs(pid);
     programs.values().fold(Runs::default(), |sum, runs| Runs {
         count: sum.count + runs.count,
         nanos: sum.nanos + runs.nanos,
     })
+}
+
+/// Runs of one perf_event program, of which this process has a descriptor.
+pub(crate) fn runs(program: BorrowedFd<'_>) -> Runs {
+    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+    let text = fs::read_to_string(path).unwrap_or_default();
+    perf_event_program(&text).map_or_else(Runs::default, |(_, runs)| runs)
+}
+
+/// The perf_event program called `name` that process `pid` holds open.
+pub(crate) fn program(pid: u32, name: &str) -> anyhow::Result<Option<OwnedFd>> {
+    let held = perf_event_programs(pid);
+    let Some(program) = ProgInfoIter::default()
+        .find(|program| program.name == name && held.contains_key(&u64::from(program.id)))
+    else {
+        return Ok(None);
+    };
+    // SAFETY: takes a number and gives a new file descriptor or a negative error.
+    let file = unsafe { libbpf_sys::bpf_prog_get_fd_by_id(program.id) };
+    if file < 0 {
+        return Err(std::io::Error::from_raw_os_error(-file))
+            .with_context(|| format!("cannot open the program {name}"));
+    }
+    // SAFETY: the file descriptor is new and nobody else's.
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(file) }))
+}
+
+/// Those that process `pid` holds open by their ids: several descriptors may be of one program.
+fn perf_event_programs(pid: u32) -> BTreeMap<u64, Runs> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| perf_event_program(&fs::read_to_string(entry.path()).ok()?))
+        .collect()
 }
 
 /// Reads /proc/PID/fdinfo/N: the program's id and its runs, if it is a perf_event program.

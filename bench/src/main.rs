@@ -1,31 +1,45 @@
-//! Side-by-side measurements: what it costs to profile one load with Thermograph and with what a user would pick
-//! instead, in one run, because times on one machine and times on another are not comparable.
+//! Measurements: what Thermograph costs and how right it is, beside what a user would pick instead, in one run, because
+//! times on one machine and times on another are not comparable.
 
+mod agent;
 mod bpf_stats;
-mod contestants;
-mod load;
+mod capture;
+mod launched;
 mod machine;
-mod measure;
+mod peers;
 mod process;
-mod table;
+mod readelf;
+mod spread;
+mod stock;
+mod walk;
+mod workload;
 
-use clap::Parser;
-use contestants::Contestant;
+use agent::Binary;
+use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
-use std::time::Duration;
 
 #[derive(Parser)]
-#[command(about = "Measures what profilers cost, side by side, and prints a table in Markdown")]
+#[command(about = "Measures Thermograph and prints tables in Markdown")]
 struct Options {
-    /// Length of each measurement, of which there are as many as profilers and twice that without one
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
     /// The binary to measure
     #[arg(long, default_value = "target/release/thermograph")]
     thermograph: PathBuf,
     /// Port that its page may take
     #[arg(long, default_value_t = 4941)]
     port: u16,
+    /// What to measure [default: all of it]
+    #[command(subcommand)]
+    measurement: Option<Measurement>,
+}
+
+#[derive(Subcommand)]
+enum Measurement {
+    /// CPU and memory beside perf and bpftrace: 9 minutes
+    Peers(peers::Options),
+    /// Time of a walk beside bpf_get_stack: 25 minutes
+    Walk(walk::Options),
+    /// Whole stacks of programs as they are shipped: 15 minutes
+    Stock(stock::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,21 +48,27 @@ fn main() -> anyhow::Result<()> {
         rustix::process::geteuid().is_root(),
         "profilers need root: run `make bench`, or this program with sudo"
     );
-    let thermograph = |hertz| Contestant::Thermograph {
-        program: options.thermograph.clone(),
+    let binary = Binary {
+        program: options.thermograph,
         port: options.port,
-        hertz,
     };
-    let contestants = [
-        thermograph(19),
-        thermograph(99),
-        Contestant::Perf,
-        Contestant::Bpftrace,
-    ];
-    let rows = measure::all(&contestants, Duration::from_secs(options.seconds))?;
-    print!(
-        "{}",
-        table::markdown(&machine::describe(), options.seconds, &rows)
-    );
+    if let Some(measurement) = options.measurement {
+        return run(&binary, measurement);
+    }
+    for measurement in Options::command().get_subcommands() {
+        println!("\n## {}\n", measurement.get_name());
+        let defaults = Options::try_parse_from(["bench", measurement.get_name()])?;
+        if let Some(measurement) = defaults.measurement {
+            run(&binary, measurement)?;
+        }
+    }
     Ok(())
+}
+
+fn run(binary: &Binary, measurement: Measurement) -> anyhow::Result<()> {
+    match measurement {
+        Measurement::Peers(options) => peers::run(binary, options),
+        Measurement::Walk(options) => walk::run(binary, &options),
+        Measurement::Stock(options) => stock::run(binary, &options),
+    }
 }

@@ -1,8 +1,8 @@
 //! One measurement after another, each between two of the load alone.
 
+use super::contestants::Contestant;
+use super::load;
 use crate::bpf_stats::{self, Runs};
-use crate::contestants::Contestant;
-use crate::load;
 use crate::process::{Usage, usage};
 use std::time::{Duration, Instant};
 

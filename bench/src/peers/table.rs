@@ -1,6 +1,6 @@
 //! The result as a table in Markdown.
 
-use crate::measure::{Cost, Row};
+use super::measure::{Cost, Row};
 use std::fmt::Write;
 
 /// The whole text: where it was measured, the table, and what its columns mean.

@@ -1,0 +1,69 @@
+//! The kernel's own walk, bpf_get_stack, in programs that do nothing else.
+
+use crate::capture::Sums;
+use anyhow::{Context, bail};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags, OpenObject};
+use skeleton::{BaselineSkel, BaselineSkelBuilder};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+
+#[allow(
+    unreachable_pub,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unsafe_op_in_unsafe_fn
+)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/baseline.skel.rs"));
+}
+
+/// Which part of a stack is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    User,
+    Kernel,
+    Both,
+}
+
+/// The loaded programs.
+pub(crate) struct Baseline<'object>(BaselineSkel<'object>);
+
+impl<'object> Baseline<'object> {
+    pub(crate) fn load(storage: &'object mut MaybeUninit<OpenObject>) -> anyhow::Result<Self> {
+        let open = BaselineSkelBuilder::default().open(storage)?;
+        let loaded = open.load();
+        Ok(Baseline(loaded.context(
+            "cannot load the programs that the walk is measured against",
+        )?))
+    }
+
+    pub(crate) fn program(&self, part: Part) -> BorrowedFd<'_> {
+        match part {
+            Part::User => self.0.progs.stack_user.as_fd(),
+            Part::Kernel => self.0.progs.stack_kernel.as_fd(),
+            Part::Both => self.0.progs.stack_both.as_fd(),
+        }
+    }
+
+    /// What they have walked since they were loaded.
+    pub(crate) fn sums(&self) -> anyhow::Result<Sums> {
+        let mut sums = Sums::default();
+        let cpus = self
+            .0
+            .maps
+            .frames
+            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)?;
+        for cpu in cpus.iter().flatten() {
+            let (words, _) = cpu.as_chunks::<8>();
+            let [samples, user, kernel] = *words else {
+                bail!("the sums of a CPU are {} bytes", cpu.len());
+            };
+            sums.samples += u64::from_ne_bytes(samples);
+            sums.user_frames += u64::from_ne_bytes(user);
+            sums.kernel_frames += u64::from_ne_bytes(kernel);
+        }
+        Ok(sums)
+    }
+}

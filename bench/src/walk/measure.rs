@@ -1,0 +1,160 @@
+//! Slices of time: in each one contestant walks the stacks of the load, one after the other, round by round, so that what
+//! changes on the machine changes for all.
+
+use super::baseline::{Baseline, Part};
+use super::load::Load;
+use super::ticking::Ticking;
+use crate::agent::{Agent, Binary};
+use crate::bpf_stats::{self, Runs};
+use crate::capture::Sums;
+use anyhow::{Context, anyhow};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::Duration;
+
+/// Until the agent has the tables of what runs, and the caches hold what they will hold.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// An agent that is there for its programs and tables alone.
+const ALMOST_NEVER: u32 = 1;
+
+/// Who walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contestant {
+    /// bpf_get_stack and nothing else.
+    Kernel(Part),
+    /// The agent's walk and nothing else: a program of this name that the agent has loaded, but does not run.
+    Alone(&'static str, Part),
+    /// The agent as it is: walk and count.
+    Agent,
+}
+
+pub(crate) const CONTESTANTS: [Contestant; 6] = [
+    Contestant::Kernel(Part::User),
+    Contestant::Alone("walk_user", Part::User),
+    Contestant::Kernel(Part::Kernel),
+    Contestant::Kernel(Part::Both),
+    Contestant::Alone("walk_both", Part::Both),
+    Contestant::Agent,
+];
+
+impl Contestant {
+    /// The part of the stack that it walks.
+    pub(crate) fn part(self) -> Part {
+        match self {
+            Contestant::Kernel(part) | Contestant::Alone(_, part) => part,
+            Contestant::Agent => Part::Both,
+        }
+    }
+}
+
+/// One contestant in one slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice {
+    pub(crate) runs: Runs,
+    /// What it walked, where it says so.
+    pub(crate) sums: Option<Sums>,
+}
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) hertz: u32,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u64,
+}
+
+/// The slices of each contestant of [`CONTESTANTS`], one a round; none of one that is not there.
+pub(crate) type Slices = Vec<Vec<Slice>>;
+
+/// Lets all of them walk the stacks of `load`.
+pub(crate) fn all(
+    binary: &Binary,
+    baseline: &Baseline<'_>,
+    load: Load,
+    plans: &[Plan],
+) -> anyhow::Result<Vec<Slices>> {
+    let _running = load.start()?;
+    plans
+        .iter()
+        .map(|plan| rounds(binary, baseline, *plan))
+        .collect()
+}
+
+fn rounds(binary: &Binary, baseline: &Baseline<'_>, plan: Plan) -> anyhow::Result<Slices> {
+    let cpus = bpf::cpus::online()?;
+    let mut slices: Slices = vec![Vec::new(); CONTESTANTS.len()];
+    for _ in 0..plan.rounds {
+        for (contestant, slices) in CONTESTANTS.iter().zip(&mut slices) {
+            let slice = match contestant {
+                Contestant::Kernel(part) => Some(of_kernel(baseline, *part, &cpus, plan)?),
+                Contestant::Alone(name, _) => of_walk(binary, name, &cpus, plan)?,
+                Contestant::Agent => Some(of_agent(binary, plan)?),
+            };
+            slices.extend(slice);
+        }
+    }
+    Ok(slices)
+}
+
+fn of_kernel(
+    baseline: &Baseline<'_>,
+    part: Part,
+    cpus: &BTreeSet<u32>,
+    plan: Plan,
+) -> anyhow::Result<Slice> {
+    let before = baseline.sums()?;
+    let runs = runs_of(baseline.program(part), cpus, plan)?;
+    let sums = baseline.sums()?.since(before);
+    Ok(Slice {
+        runs,
+        sums: Some(sums),
+    })
+}
+
+fn of_walk(
+    binary: &Binary,
+    name: &str,
+    cpus: &BTreeSet<u32>,
+    plan: Plan,
+) -> anyhow::Result<Option<Slice>> {
+    let agent = start(binary, ALMOST_NEVER)?;
+    let Some(program) = bpf_stats::program(agent.pid(), name)? else {
+        return Ok(None);
+    };
+    thread::sleep(WARM_UP);
+    let runs = runs_of(program.as_fd(), cpus, plan)?;
+    Ok(Some(Slice { runs, sums: None }))
+}
+
+fn runs_of(program: BorrowedFd<'_>, cpus: &BTreeSet<u32>, plan: Plan) -> anyhow::Result<Runs> {
+    let before = bpf_stats::runs(program);
+    let ticking = Ticking::start(program, cpus, plan.hertz)?;
+    thread::sleep(Duration::from_secs(plan.seconds));
+    drop(ticking);
+    Ok(bpf_stats::runs(program).since(before))
+}
+
+fn of_agent(binary: &Binary, plan: Plan) -> anyhow::Result<Slice> {
+    let agent = start(binary, plan.hertz)?;
+    thread::sleep(WARM_UP);
+    thread::scope(|scope| {
+        let before = bpf_stats::sampling_runs(agent.pid());
+        // It answers when it has named what it captured, which is part of neither.
+        let capture = scope.spawn(|| agent.capture(plan.seconds));
+        thread::sleep(Duration::from_secs(plan.seconds));
+        let runs = bpf_stats::sampling_runs(agent.pid()).since(before);
+        let capture = capture
+            .join()
+            .map_err(|_| anyhow!("the capture panicked"))??;
+        Ok(Slice {
+            runs,
+            sums: Some(capture.sums()),
+        })
+    })
+}
+
+fn start(binary: &Binary, hertz: u32) -> anyhow::Result<Agent> {
+    let agent = Agent::start(binary, hertz)?;
+    agent.with_context(|| format!("there is no {}: run `make build`", binary.program.display()))
+}
