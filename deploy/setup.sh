@@ -60,9 +60,16 @@ build_needs() {
 	need clang has clang
 }
 
+# The compilers of what fixtures/ compiles beside C.
+fixtures_need() {
+	need g++ has c++
+	need musl-tools has musl-gcc
+	need golang-go has go
+}
+
 test_needs() {
 	build_needs
-	need g++ has c++
+	fixtures_need
 	need binutils has objdump
 	need util-linux has unshare
 	# The page is looked at in a browser, which draws no text without a font.
@@ -72,7 +79,7 @@ test_needs() {
 
 kernels_needs() {
 	build_needs
-	need g++ has c++
+	fixtures_need
 	need qemu-system-x86 has qemu-system-x86_64
 	need busybox-static has busybox
 	need cpio has cpio
@@ -80,7 +87,7 @@ kernels_needs() {
 
 bench_needs() {
 	build_needs
-	need g++ has c++
+	fixtures_need
 	need binutils has readelf
 	need util-linux has unshare
 	need "$perf" perf --version

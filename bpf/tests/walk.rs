@@ -279,7 +279,9 @@ fn a_fork_has_the_list_of_its_parent() {
     let known = Known::of(shell.id(), &mut profiler);
     // Its records were read only until it began, or it is to be another program, that begins later.
     for program in [0..=1, u64::MAX..=u64::MAX] {
-        let published = profiler.unwinder().publish(shell.id(), program, &known.list);
+        let published = profiler
+            .unwinder()
+            .publish(shell.id(), program, &known.list);
         assert_eq!(published.unwrap(), Published::NotYet);
     }
 
