@@ -76,6 +76,12 @@ impl Capture {
         })
     }
 
+    /// Stacks of processes of these names.
+    pub(crate) fn of(&self, processes: &[&str]) -> impl Iterator<Item = &Stack> {
+        let is_of = |stack: &&Stack| processes.contains(&stack.comm.as_str());
+        self.stacks.iter().filter(is_of)
+    }
+
     /// What there is in all.
     pub(crate) fn sums(&self) -> Sums {
         self.stacks

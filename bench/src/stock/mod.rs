@@ -6,7 +6,7 @@ mod programs;
 mod table;
 
 use crate::agent::{Agent, Binary};
-use crate::capture::{Capture, Stack};
+use crate::capture::Capture;
 use crate::launched::Launched;
 use crate::{machine, process, workload};
 use anyhow::{Context, anyhow};
@@ -131,9 +131,8 @@ fn start(program: &Program) -> anyhow::Result<Launched> {
 }
 
 fn seen(capture: &Capture, program: &Program, entries: &mut Entries) -> Seen {
-    let is_its = |stack: &&Stack| program.processes.contains(&stack.comm.as_str());
     let mut seen = Seen::default();
-    for stack in capture.stacks.iter().filter(is_its) {
+    for stack in capture.of(program.processes) {
         seen.samples += stack.samples;
         seen.user_frames += stack.samples * stack.user_frames;
         *seen.ends.entry(entries.judge(&stack.root)).or_default() += stack.samples;

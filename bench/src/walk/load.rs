@@ -36,6 +36,15 @@ impl Load {
         }
     }
 
+    /// The name of its processes.
+    pub(crate) fn process(self) -> &'static str {
+        match self {
+            Load::Frames32 | Load::Frames64 => Program::Deep.name(),
+            Load::Nested => Program::Nested.name(),
+            Load::Clang => "clang++",
+        }
+    }
+
     /// Starts it.
     pub(crate) fn start(self) -> anyhow::Result<Vec<Launched>> {
         let cpus = available_parallelism()?.get();

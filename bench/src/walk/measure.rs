@@ -54,6 +54,8 @@ pub(crate) struct Slice {
     pub(crate) runs: Runs,
     /// What it walked, where it says so.
     pub(crate) sums: Option<Sums>,
+    /// The part of its samples that is of the load, where it says so.
+    pub(crate) of_load: Option<f64>,
 }
 
 /// How long and how often.
@@ -77,11 +79,16 @@ pub(crate) fn all(
     let _running = load.start()?;
     plans
         .iter()
-        .map(|plan| rounds(binary, baseline, *plan))
+        .map(|plan| rounds(binary, baseline, load, *plan))
         .collect()
 }
 
-fn rounds(binary: &Binary, baseline: &Baseline<'_>, plan: Plan) -> anyhow::Result<Slices> {
+fn rounds(
+    binary: &Binary,
+    baseline: &Baseline<'_>,
+    load: Load,
+    plan: Plan,
+) -> anyhow::Result<Slices> {
     let cpus = bpf::cpus::online()?;
     let mut slices: Slices = vec![Vec::new(); CONTESTANTS.len()];
     for _ in 0..plan.rounds {
@@ -89,7 +96,7 @@ fn rounds(binary: &Binary, baseline: &Baseline<'_>, plan: Plan) -> anyhow::Resul
             let slice = match contestant {
                 Contestant::Kernel(part) => Some(of_kernel(baseline, *part, &cpus, plan)?),
                 Contestant::Alone(name, _) => of_walk(binary, name, &cpus, plan)?,
-                Contestant::Agent => Some(of_agent(binary, plan)?),
+                Contestant::Agent => Some(of_agent(binary, load, plan)?),
             };
             slices.extend(slice);
         }
@@ -109,6 +116,7 @@ fn of_kernel(
     Ok(Slice {
         runs,
         sums: Some(sums),
+        of_load: None,
     })
 }
 
@@ -124,7 +132,11 @@ fn of_walk(
     };
     thread::sleep(WARM_UP);
     let runs = runs_of(program.as_fd(), cpus, plan)?;
-    Ok(Some(Slice { runs, sums: None }))
+    Ok(Some(Slice {
+        runs,
+        sums: None,
+        of_load: None,
+    }))
 }
 
 fn runs_of(program: BorrowedFd<'_>, cpus: &BTreeSet<u32>, plan: Plan) -> anyhow::Result<Runs> {
@@ -135,7 +147,7 @@ fn runs_of(program: BorrowedFd<'_>, cpus: &BTreeSet<u32>, plan: Plan) -> anyhow:
     Ok(bpf_stats::runs(program).since(before))
 }
 
-fn of_agent(binary: &Binary, plan: Plan) -> anyhow::Result<Slice> {
+fn of_agent(binary: &Binary, load: Load, plan: Plan) -> anyhow::Result<Slice> {
     let agent = start(binary, plan.hertz)?;
     thread::sleep(WARM_UP);
     thread::scope(|scope| {
@@ -147,9 +159,13 @@ fn of_agent(binary: &Binary, plan: Plan) -> anyhow::Result<Slice> {
         let capture = capture
             .join()
             .map_err(|_| anyhow!("the capture panicked"))??;
+        let sums = capture.sums();
+        let process = [load.process()];
+        let of_load = capture.of(&process).map(|stack| stack.samples);
         Ok(Slice {
             runs,
-            sums: Some(capture.sums()),
+            sums: Some(sums),
+            of_load: Some(of_load.sum::<u64>() as f64 / sums.samples as f64),
         })
     })
 }

@@ -10,12 +10,20 @@ use std::fmt::Write;
 /// What the columns mean.
 pub(crate) const LEGEND: &str = "\
 Time is the kernel's own, of the program that takes a sample, and holds two readings of a clock. Frames are those of the same \
-turn; those of the walk alone are the agent's of the same round. bpf_get_stack follows frame pointers and stops at 127 frames. \
+turn; those of the walk alone are the agent's of the same round. bpf_get_stack follows frame pointers, into \
+nowhere where code keeps none, and stops at 127 frames. \
 The last column is the time of a sample by that of bpf_get_stack on the same part, round by round.\n";
 
 /// One row a contestant that was there.
 pub(crate) fn markdown(load: Load, hertz: u32, slices: &Slices) -> String {
-    let mut text = format!("### {}, {hertz} Hz\n\n", load.label());
+    let of_load = of(slices, Contestant::Agent)
+        .iter()
+        .filter_map(|slice| slice.of_load);
+    let mut text = format!(
+        "### {}, {hertz} Hz ({} % of the samples are of it)\n\n",
+        load.label(),
+        Spread::of(of_load.map(|share| share * 100.0)).text(0)
+    );
     text.push_str(
         "| walk | us a sample | frames, user | frames, kernel | ns a frame | by bpf_get_stack |\n",
     );
