@@ -29,9 +29,11 @@ impl Apt {
         );
         fs::write(apt.sources(), source).unwrap();
         match output(apt.command("apt-get").arg("update")) {
-            Err(why) if why.contains("does not have a Release file") => Err(NoSuite(why)),
+            Err(why) if why.contains("does not have a Release file") => {
+                Err(NoSuite(format!("{mirror} has no {suite}")))
+            }
             updated => {
-                updated.unwrap();
+                succeeded(updated);
                 Ok(apt)
             }
         }
@@ -40,7 +42,7 @@ impl Apt {
     /// Where this machine gets Debian: the lists know, those it has or, on one without any, those fetched here.
     fn mirror(&self) -> String {
         let of_debian = ["indextargets", "--format", "$(SITE)", "Label: Debian"];
-        let mut sites = output(Command::new("apt-get").args(of_debian)).unwrap();
+        let mut sites = succeeded(output(Command::new("apt-get").args(of_debian)));
         if sites.is_empty() {
             self.run("apt-get", &["update"]);
             sites = self.run("apt-get", &of_debian);
@@ -59,7 +61,7 @@ impl Apt {
 
     /// What `apt-get` or `apt-cache` prints.
     pub fn run(&self, program: &str, args: &[&str]) -> String {
-        output(self.command(program).args(args)).unwrap()
+        succeeded(output(self.command(program).args(args)))
     }
 
     fn sources(&self) -> PathBuf {
@@ -70,6 +72,7 @@ impl Apt {
         let place = |name: &str| self.directory().join(name).display().to_string();
         let mut options = vec![
             ("Dir::State", place("state")),
+            ("Dir::State::Lists", place("state/lists")),
             ("Dir::Cache", place("cache")),
             // Or else a list that cannot be had is no more than a warning,
             ("APT::Update::Error-Mode", "any".to_owned()),
@@ -89,6 +92,11 @@ impl Apt {
     }
 }
 
+/// What a command has printed; the test ends with all that one has said that failed.
+pub fn succeeded(outcome: Result<String, String>) -> String {
+    outcome.unwrap_or_else(|why| panic!("{why}"))
+}
+
 /// What a command prints, or all that it says when it fails.
 pub fn output(command: &mut Command) -> Result<String, String> {
     let output = command
@@ -99,5 +107,5 @@ pub fn output(command: &mut Command) -> Result<String, String> {
         return Ok(stdout);
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{command:?}: {}\n{stdout}{stderr}", output.status))
+    Err(format!("{stdout}{stderr}{command:?}: {}", output.status))
 }

@@ -1,6 +1,6 @@
 //! The kernels that Debian ships: fetched once, and kept in cargo's target directory.
 
-use crate::apt::{Apt, NoSuite, output};
+use crate::apt::{Apt, NoSuite, output, succeeded};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,7 +66,9 @@ impl Kernel {
 
         let deb = first_file(apt.directory(), |name| name.ends_with(".deb"));
         let root = apt.directory().join("root");
-        output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root)).unwrap();
+        succeeded(output(
+            Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root),
+        ));
         let boot = first_file(&root.join("boot"), |name| name.starts_with("vmlinuz-"));
         fs::create_dir_all(self.directory()).unwrap();
         fs::rename(boot, image).unwrap();
