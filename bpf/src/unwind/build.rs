@@ -1,14 +1,15 @@
 //! From a file to its table.
 
-use super::cfi::Program;
 use super::dictionary::Dictionary;
 use super::elf::Elf;
 use super::encode::{Encoded, Encoder};
 use super::entries::{Entries, Function};
 use super::error::{BuildError, Limits};
+use super::landmarks::{Landmarks, switch_in_frame};
 use super::rule::Rule;
 use super::source::Source;
 use super::table::Table;
+use super::window::Budget;
 use std::ops::Range;
 
 /// Between two functions is padding, over which the rule of the first may as well hold.
@@ -41,18 +42,27 @@ pub fn build(
 
 struct Builder<'s, S: ?Sized> {
     piece: CodePiece,
+    landmarks: Landmarks,
+    /// The first counts most.
     layers: Vec<Layer<'s, S>>,
     /// From the first function's begin to the last one's end.
     code: Range<u64>,
 }
 
-/// Functions of one section by their place in the file.
+/// Functions by their place in the file, all from one place.
 struct Layer<'s, S: ?Sized> {
-    entries: Entries<'s, S>,
-    /// Ascending: offset of the function in the piece of the file << 32 | offset of its FDE.
+    origin: Origin<'s, S>,
+    /// Ascending: offset of the function in the piece of the file << 32 | offset of its FDE or index of its rule.
     functions: Vec<u64>,
     /// Index of the one to be encoded next.
     next: usize,
+}
+
+/// Where rules come from.
+enum Origin<'s, S: ?Sized> {
+    Frames(Entries<'s, S>),
+    /// One rule a function, with its size.
+    Landmarks(Vec<(u64, Rule)>),
 }
 
 /// The executable parts of a 4 GiB piece of a file.
@@ -76,40 +86,80 @@ impl CodePiece {
 impl<'s, S: Source + ?Sized> Builder<'s, S> {
     fn new(source: &'s S, piece: u32, limits: &Limits) -> Result<Self, BuildError> {
         let elf = Elf::read(source)?;
-        let (sections, registers) = (elf.frames.clone(), elf.registers);
-        let piece = CodePiece { elf, piece };
-        let mut layers = Vec::new();
-        let (mut begin, mut end) = (u64::MAX, 0);
-        let mut left = limits.functions;
-        for section in sections.into_iter().filter(|section| !section.compressed) {
-            let mut functions = Vec::new();
-            let mut entries = Entries::new(source, section, registers, limits.read_bytes);
-            entries.functions(|function, offset| {
-                let (Some(range), Ok(offset)) = (piece.range(function), u32::try_from(offset))
-                else {
-                    return Ok(());
-                };
-                left = left
-                    .checked_sub(1)
-                    .ok_or(BuildError::TooManyFunctions(limits.functions))?;
-                (begin, end) = (begin.min(range.start), end.max(range.end));
-                functions.push(range.start << 32 | u64::from(offset));
-                Ok(())
-            })?;
-            if !functions.is_sorted() {
-                functions.sort_unstable();
-            }
-            layers.push(Layer {
-                entries,
-                functions,
-                next: 0,
-            });
+        let budget = Budget::new(limits.read_bytes);
+        let landmarks = Landmarks::find(source, &elf, budget)?;
+        let sections = elf.frames.clone();
+        let mut builder = Self {
+            piece: CodePiece { elf, piece },
+            landmarks: Landmarks::default(),
+            layers: Vec::new(),
+            code: 0..0,
+        };
+        builder.add_landmarks(&landmarks.rules);
+        for section in sections {
+            let registers = builder.piece.elf.registers;
+            let entries = Entries::new(source, &section, registers, budget);
+            builder.add_frames(entries, limits)?;
         }
-        Ok(Self {
-            piece,
-            layers,
-            code: begin.min(end)..end,
-        })
+        builder.add_landmarks(&landmarks.fallbacks);
+        builder.landmarks = landmarks;
+        Ok(builder)
+    }
+
+    fn add_landmarks(&mut self, rules: &[(Range<u64>, Rule)]) {
+        let mut functions = Vec::new();
+        let mut sized = Vec::new();
+        for (addresses, rule) in rules {
+            let (address, size) = (addresses.start, addresses.end - addresses.start);
+            if let Some(range) = self.piece.range(Function { address, size }) {
+                functions.push(range.start << u32::BITS | sized.len() as u64);
+                sized.push((range.end - range.start, *rule));
+                self.widen(&range);
+            }
+        }
+        self.add_layer(Origin::Landmarks(sized), functions);
+    }
+
+    fn add_frames(
+        &mut self,
+        mut entries: Entries<'s, S>,
+        limits: &Limits,
+    ) -> Result<(), BuildError> {
+        let before: usize = self.layers.iter().map(|layer| layer.functions.len()).sum();
+        let most = limits.functions.saturating_sub(before);
+        let mut functions = Vec::new();
+        entries.functions(|function, offset| {
+            if let (Some(range), Ok(offset)) = (self.piece.range(function), u32::try_from(offset)) {
+                if functions.len() == most {
+                    return Err(BuildError::TooManyFunctions(limits.functions));
+                }
+                functions.push(range.start << u32::BITS | u64::from(offset));
+                self.widen(&range);
+            }
+            Ok(())
+        })?;
+        self.add_layer(Origin::Frames(entries), functions);
+        Ok(())
+    }
+
+    fn widen(&mut self, range: &Range<u64>) {
+        if self.code.is_empty() {
+            self.code = range.clone();
+        } else {
+            self.code.start = self.code.start.min(range.start);
+            self.code.end = self.code.end.max(range.end);
+        }
+    }
+
+    fn add_layer(&mut self, origin: Origin<'s, S>, mut functions: Vec<u64>) {
+        if !functions.is_sorted() {
+            functions.sort_unstable();
+        }
+        self.layers.push(Layer {
+            origin,
+            functions,
+            next: 0,
+        });
     }
 
     fn encode(&mut self, dictionary: Dictionary, limits: &Limits) -> Result<Encoded, BuildError> {
@@ -124,17 +174,34 @@ impl<'s, S: Source + ?Sized> Builder<'s, S> {
             let Some(layer) = self.layers.get_mut(number) else {
                 break;
             };
-            let Some(fde) = layer.take() else {
+            let Some(id) = layer.take() else {
                 break;
             };
-            let (piece, most) = (&self.piece, limit.min(self.code.end));
-            let done = layer.entries.program(fde, |function, program| {
-                let size = piece
-                    .range(function)
-                    .map_or(0, |range| range.end - range.start);
-                rows.function(begin..most.min(begin + size), &program)
-            })?;
-            done.unwrap_or(Ok(()))?;
+            let most = limit.min(self.code.end);
+            match &mut layer.origin {
+                Origin::Landmarks(sized) => {
+                    if let Some((size, rule)) = sized.get(id as usize)
+                        && begin >= rows.covered
+                    {
+                        rows.add(begin..most.min(begin + size), |row| row(0, *rule))?;
+                    }
+                }
+                Origin::Frames(entries) => {
+                    let (piece, landmarks) = (&self.piece, &self.landmarks);
+                    let done = entries.program(id, |function, program| {
+                        let range = piece.range(function).unwrap_or_default();
+                        let switches = landmarks.switches(function.address);
+                        let end = most.min(begin + (range.end - range.start));
+                        rows.add(begin..end, |row| {
+                            program.rows(end - begin, |distance, rule| match switches {
+                                false => row(distance, rule),
+                                true => row(distance, switch_in_frame(rule)),
+                            })
+                        })
+                    })?;
+                    done.unwrap_or(Ok(()))?;
+                }
+            }
         }
         rows.finish()
     }
@@ -180,8 +247,13 @@ struct Rows {
 }
 
 impl Rows {
-    /// Takes the rows of a function from where there are none yet.
-    fn function(&mut self, range: Range<u64>, program: &Program<'_>) -> Result<(), BuildError> {
+    /// Takes the rows of a function, by their distance from its begin, from where there are none yet.
+    #[inline]
+    fn add(
+        &mut self,
+        range: Range<u64>,
+        rows: impl FnOnce(&mut dyn FnMut(u64, Rule) -> Result<(), BuildError>) -> Result<(), BuildError>,
+    ) -> Result<(), BuildError> {
         let from = range.start.max(self.covered);
         if from >= range.end {
             return Ok(());
@@ -190,8 +262,9 @@ impl Rows {
             self.encoder.row(self.covered, Rule::None.into())?;
         }
         self.covered = range.end;
-        program.rows(range.end - range.start, |distance, rule| {
-            self.encoder.row((range.start + distance).max(from), rule)
+        rows(&mut |distance, rule| {
+            self.encoder
+                .row((range.start + distance).max(from), rule.into())
         })
     }
 

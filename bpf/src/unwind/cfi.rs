@@ -4,7 +4,7 @@
 use super::bytes::Bytes;
 use super::expression;
 use super::registers::{Machine, Registers};
-use super::rule::{Cfa, FP_AT_FP, Packed, Rule, Saved, Unsupported};
+use super::rule::{Cfa, FP_AT_FP, Rule, Saved, Unsupported};
 
 /// How deep `DW_CFA_remember_state` may nest. Compilers nest one deep.
 const MOST_REMEMBERED: usize = 64;
@@ -67,6 +67,8 @@ pub(super) struct Common {
     pub(super) data_alignment: i64,
     pub(super) address_encoding: u8,
     pub(super) signal_frame: bool,
+    /// Written by the Go linker, which tells nothing of the frame pointer.
+    pub(super) go: bool,
 }
 
 /// Where the caller's registers are.
@@ -135,6 +137,7 @@ impl State {
             },
         };
         let saved = match registers.machine {
+            Machine::X86_64 if common.go => Ok(self.saved_by_go()),
             Machine::X86_64 => self.saved_x86_64(registers),
             Machine::Aarch64 => self.saved_aarch64(),
         };
@@ -171,6 +174,14 @@ impl State {
                 offset: 0,
             } if register == registers.frame_pointer => Ok(Saved::AtFramePointer),
             _ => Err(Unsupported::FramePointer),
+        }
+    }
+
+    /// A function of Go, unless it has no frame, first pushes the frame pointer.
+    fn saved_by_go(&self) -> Saved {
+        match self.cfa_offset {
+            ..=8 => Saved::Nothing,
+            _ => Saved::FramePointer(-2),
         }
     }
 
@@ -218,10 +229,10 @@ impl Program<'_> {
     pub(super) fn rows<E>(
         &self,
         end: u64,
-        mut row: impl FnMut(u64, Packed) -> Result<(), E>,
+        mut row: impl FnMut(u64, Rule) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(initial) = self.initial else {
-            return row(0, Rule::Unsupported(Unsupported::BadCfi).into());
+            return row(0, Rule::Unsupported(Unsupported::BadCfi));
         };
         let mut run = Run::new(self, *initial);
         let mut from = 0;
@@ -229,12 +240,12 @@ impl Program<'_> {
             match run.advance() {
                 Ok(Some(to)) if to < end => {
                     if to > from {
-                        row(from, run.state.rule(self.common).into())?;
+                        row(from, run.state.rule(self.common))?;
                     }
                     from = to;
                 }
-                Ok(_) => return row(from, run.state.rule(self.common).into()),
-                Err(Bad) => return row(from, Rule::Unsupported(Unsupported::BadCfi).into()),
+                Ok(_) => return row(from, run.state.rule(self.common)),
+                Err(Bad) => return row(from, Rule::Unsupported(Unsupported::BadCfi)),
             }
         }
     }

@@ -5,15 +5,20 @@ use super::error::BuildError;
 use super::registers::Registers;
 use super::source::{Source, read_array, read_exact};
 use object::LittleEndian;
-use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
+use object::elf::{self, CompressionHeader64, FileHeader64, ProgramHeader64, SectionHeader64};
 use object::pod::{Pod, from_bytes};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
+use std::ops::Range;
 
 // Chromium has 14 program headers and 40 sections.
 const MOST_PROGRAM_HEADERS: u64 = 1024;
 const MOST_SECTIONS: u64 = 16 * 1024;
+const LARGEST_NOTES: u64 = 64 << 10;
+/// GNU ld writes 16 (md5, uuid), 20 (sha1) or as many bytes as it is told.
+const LONGEST_BUILD_ID: usize = 64;
+const LONGEST_INTERPRETER: u64 = 256;
 /// Bytes of a section's name that are read: one more than the longest that is looked for.
-const NAME_BYTES: usize = 16;
+const NAME_BYTES: usize = 17;
 
 type Header = FileHeader64<LittleEndian>;
 type Segment = ProgramHeader64<LittleEndian>;
@@ -25,6 +30,24 @@ pub(super) struct Elf {
     pub(super) segments: Vec<Load>,
     /// Call frame information, the more trusted first.
     pub(super) frames: Vec<Frames>,
+    /// Where the program begins, if it is one.
+    pub(super) entry: u64,
+    /// Names of functions, unless the file is stripped.
+    pub(super) symbols: Option<Symbols>,
+    /// Whether the Go linker made it.
+    pub(super) go: bool,
+    /// The dynamic linker that it asks for, as far as it is read.
+    pub(super) interpreter: Option<Vec<u8>>,
+    pub(super) build_id: Option<Vec<u8>>,
+    /// The file header and the program headers as they are.
+    pub(super) headers: Vec<u8>,
+}
+
+/// A table of symbols and the table of their names, as ranges of the file.
+#[derive(Clone, Debug)]
+pub(super) struct Symbols {
+    pub(super) entries: Range<u64>,
+    pub(super) names: Range<u64>,
 }
 
 /// A PT_LOAD with what it has in the file.
@@ -37,13 +60,14 @@ pub(super) struct Load {
 }
 
 /// A section of call frame information.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Frames {
     pub(super) kind: FramesKind,
-    pub(super) offset: u64,
+    /// In the file.
+    pub(super) range: Range<u64>,
     pub(super) address: u64,
-    pub(super) size: u64,
-    pub(super) compressed: bool,
+    /// If it is compressed.
+    pub(super) inflated_size: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,28 +81,88 @@ pub(super) enum FramesKind {
 
 impl Elf {
     pub(super) fn read(source: &(impl Source + ?Sized)) -> Result<Self, BuildError> {
-        let header = read_file_header(source)?;
+        let mut headers = Vec::new();
+        let header = read_file_header(source, &mut headers)?;
         let registers = Registers::of(header.e_machine(LittleEndian)).ok_or(BuildError::Machine)?;
-        let headers = read_program_headers(source, &header)?;
-        let segments = headers.iter().filter_map(load).collect();
+        let program_headers = read_program_headers(source, &header, &mut headers)?;
+        let segment = |kind| {
+            let mut all = program_headers.iter();
+            all.find(move |segment| segment.p_type(LittleEndian) == kind)
+        };
         let mut elf = Self {
             registers,
-            segments,
+            segments: program_headers.iter().filter_map(load).collect(),
             frames: Vec::new(),
+            entry: header.e_entry(LittleEndian),
+            symbols: None,
+            go: false,
+            interpreter: segment(elf::PT_INTERP).and_then(|segment| interpreter(source, segment)),
+            build_id: program_headers
+                .iter()
+                .find_map(|segment| build_id(source, segment)),
+            headers,
         };
-        elf.frames = frames_by_section(source, &header)?;
-        if !elf
+        elf.read_sections(source, &header)?;
+        if elf
             .frames
             .iter()
-            .any(|frames| frames.kind == FramesKind::EhFrame)
+            .all(|frames| frames.kind != FramesKind::EhFrame)
         {
-            let found = headers
-                .iter()
-                .find(|segment| segment.p_type(LittleEndian) == elf::PT_GNU_EH_FRAME)
+            let found = segment(elf::PT_GNU_EH_FRAME)
                 .and_then(|segment| frames_by_segment(source, &elf.segments, segment));
             elf.frames.splice(0..0, found);
         }
         Ok(elf)
+    }
+
+    /// A file runs without sections, so their absence or damage is no error.
+    fn read_sections(
+        &mut self,
+        source: &(impl Source + ?Sized),
+        header: &Header,
+    ) -> Result<(), BuildError> {
+        let count = u64::from(header.e_shnum(LittleEndian));
+        let names = header
+            .e_shstrndx(LittleEndian)
+            .index()
+            .and_then(|index| section(source, header, u64::from(index)));
+        let (Some(names), 1..=MOST_SECTIONS) = (names, count) else {
+            return Ok(());
+        };
+        for number in 0..count {
+            let Some(found) = section(source, header, number) else {
+                break;
+            };
+            let mut name = [0; NAME_BYTES];
+            let at = names
+                .sh_offset(LittleEndian)
+                .saturating_add(found.sh_name(LittleEndian).into());
+            source.read_at(&mut name, at)?;
+            match Bytes(&name).string() {
+                Some(b".eh_frame") => {
+                    self.frames
+                        .extend(frames(source, &found, FramesKind::EhFrame))
+                }
+                Some(b".debug_frame") => {
+                    self.frames
+                        .extend(frames(source, &found, FramesKind::DebugFrame));
+                }
+                Some(b".note.go.buildid") => self.go = true,
+                Some(b".symtab") => {
+                    let names = section(source, header, found.sh_link(LittleEndian).into());
+                    self.symbols = names.and_then(|names| {
+                        Some(Symbols {
+                            entries: content(&found)?,
+                            names: content(&names)?,
+                        })
+                    });
+                }
+                _ => {}
+            }
+        }
+        self.frames
+            .sort_by_key(|frames| frames.kind == FramesKind::DebugFrame);
+        Ok(())
     }
 
     /// Where code at an address lies in the file, and how much follows.
@@ -101,9 +185,13 @@ impl Load {
     }
 }
 
-fn read_file_header(source: &(impl Source + ?Sized)) -> Result<Header, BuildError> {
+fn read_file_header(
+    source: &(impl Source + ?Sized),
+    headers: &mut Vec<u8>,
+) -> Result<Header, BuildError> {
     let mut bytes = [0; size_of::<Header>()];
     let read = source.read_at(&mut bytes, 0)?;
+    headers.extend(bytes);
     match bytes {
         [0x7f, b'E', b'L', b'F', 2, 1, ..] if read == bytes.len() => parse(&bytes),
         [0x7f, b'E', b'L', b'F', 1 | 2, 1 | 2, ..] if read == bytes.len() => {
@@ -116,6 +204,7 @@ fn read_file_header(source: &(impl Source + ?Sized)) -> Result<Header, BuildErro
 fn read_program_headers(
     source: &(impl Source + ?Sized),
     header: &Header,
+    headers: &mut Vec<u8>,
 ) -> Result<Vec<Segment>, BuildError> {
     const WHAT: &str = "table of program headers";
     let count = u64::from(header.e_phnum(LittleEndian));
@@ -127,7 +216,9 @@ fn read_program_headers(
     let segments = (0..count).map(|number| {
         let offset = start.checked_add(number * size as u64);
         let offset = offset.ok_or(BuildError::Malformed(WHAT))?;
-        parse(&read_array::<{ size_of::<Segment>() }>(source, offset)?)
+        let bytes = read_array::<{ size_of::<Segment>() }>(source, offset)?;
+        headers.extend(bytes);
+        parse(&bytes)
     });
     segments.collect()
 }
@@ -144,48 +235,66 @@ fn load(segment: &Segment) -> Option<Load> {
     (segment.p_type(LittleEndian) == elf::PT_LOAD && sane).then_some(load)
 }
 
-/// A file runs without sections, so their absence or damage is no error.
-fn frames_by_section(
+/// What a section has in the file.
+fn content(section: &SectionHeader64<LittleEndian>) -> Option<Range<u64>> {
+    let start = section.sh_offset(LittleEndian);
+    let end = start.checked_add(section.sh_size(LittleEndian))?;
+    // In a file that has only debug information the other sections have nothing.
+    (section.sh_type(LittleEndian) != elf::SHT_NOBITS).then_some(start..end)
+}
+
+fn frames(
     source: &(impl Source + ?Sized),
-    header: &Header,
-) -> Result<Vec<Frames>, BuildError> {
-    let count = u64::from(header.e_shnum(LittleEndian));
-    let names = header
-        .e_shstrndx(LittleEndian)
-        .index()
-        .and_then(|index| section(source, header, u64::from(index)));
-    let mut found = Vec::new();
-    let (Some(names), 1..=MOST_SECTIONS) = (names, count) else {
-        return Ok(found);
-    };
-    for number in 0..count {
-        let Some(section) = section(source, header, number) else {
-            break;
-        };
-        let mut name = [0; NAME_BYTES];
-        let at = names
-            .sh_offset(LittleEndian)
-            .saturating_add(section.sh_name(LittleEndian).into());
-        source.read_at(&mut name, at)?;
-        let kind = match Bytes(&name).string() {
-            Some(b".eh_frame") => FramesKind::EhFrame,
-            Some(b".debug_frame") => FramesKind::DebugFrame,
-            _ => continue,
-        };
-        // In a file of debug information the others have no content.
-        if section.sh_type(LittleEndian) == elf::SHT_NOBITS {
-            continue;
+    section: &SectionHeader64<LittleEndian>,
+    kind: FramesKind,
+) -> Option<Frames> {
+    let mut range = content(section)?;
+    let mut inflated_size = None;
+    if section.sh_flags(LittleEndian).contains(elf::SHF_COMPRESSED) {
+        const SIZE: usize = size_of::<CompressionHeader64<LittleEndian>>();
+        let bytes = read_array::<SIZE>(source, range.start).ok()?;
+        let header: CompressionHeader64<LittleEndian> = parse(&bytes).ok()?;
+        if header.ch_type.get(LittleEndian) != elf::ELFCOMPRESS_ZLIB {
+            return None;
         }
-        found.push(Frames {
-            kind,
-            offset: section.sh_offset(LittleEndian),
-            address: section.sh_addr(LittleEndian),
-            size: section.sh_size(LittleEndian),
-            compressed: section.sh_flags(LittleEndian).contains(elf::SHF_COMPRESSED),
-        });
+        inflated_size = Some(header.ch_size.get(LittleEndian));
+        range.start = range.start.checked_add(SIZE as u64)?;
     }
-    found.sort_by_key(|frames| frames.kind == FramesKind::DebugFrame);
-    Ok(found)
+    Some(Frames {
+        kind,
+        range,
+        address: section.sh_addr(LittleEndian),
+        inflated_size,
+    })
+}
+
+/// The path in PT_INTERP.
+fn interpreter(source: &(impl Source + ?Sized), segment: &Segment) -> Option<Vec<u8>> {
+    let size = segment.p_filesz(LittleEndian).min(LONGEST_INTERPRETER);
+    let mut path = vec![0; size as usize];
+    read_exact(source, &mut path, segment.p_offset(LittleEndian)).ok()?;
+    Some(path)
+}
+
+/// The build id in a PT_NOTE.
+fn build_id(source: &(impl Source + ?Sized), segment: &Segment) -> Option<Vec<u8>> {
+    let size = segment.p_filesz(LittleEndian);
+    if segment.p_type(LittleEndian) != elf::PT_NOTE || size > LARGEST_NOTES {
+        return None;
+    }
+    let mut bytes = vec![0; size as usize];
+    read_exact(source, &mut bytes, segment.p_offset(LittleEndian)).ok()?;
+    let align = segment.p_align(LittleEndian);
+    let mut notes = NoteIterator::<Header>::new(LittleEndian, align, &bytes).ok()?;
+    while let Ok(Some(note)) = notes.next() {
+        if note.name() == b"GNU" && note.n_type(LittleEndian) == elf::NT_GNU_BUILD_ID {
+            let id = note.desc();
+            return (1..=LONGEST_BUILD_ID)
+                .contains(&id.len())
+                .then(|| id.to_vec());
+        }
+    }
+    None
 }
 
 fn section(
@@ -219,10 +328,9 @@ fn frames_by_segment(
     let (offset, size) = segments.iter().find_map(|segment| segment.place(address))?;
     Some(Frames {
         kind: FramesKind::EhFrameToTerminator,
-        offset,
+        range: offset..offset + size,
         address,
-        size,
-        compressed: false,
+        inflated_size: None,
     })
 }
 

@@ -6,8 +6,9 @@ use super::cfi::{Common, Program, State};
 use super::elf::{Frames, FramesKind};
 use super::error::BuildError;
 use super::registers::Registers;
+use super::section::Section;
 use super::source::Source;
-use super::window::Windows;
+use super::window::Budget;
 
 /// No function has more instructions. The largest of a Debian installation are a tenth of that.
 const LARGEST_ENTRY: u64 = 256 << 10;
@@ -17,13 +18,17 @@ const HEAD: u64 = 40;
 const CIES: usize = 64;
 
 const EXTENDED_LENGTH: u32 = 0xffff_ffff;
+/// The Go linker's, and nobody else's: no register is 4 bytes wide on these machines.
+const GO_DATA_ALIGNMENT: i64 = -4;
 /// Absolute, as .debug_frame has them.
 const ABSOLUTE: u8 = 0;
 
 /// Reads entries of one section.
 pub(super) struct Entries<'s, S: ?Sized> {
-    windows: Windows<'s, S>,
-    section: Frames,
+    section: Section<'s, S>,
+    kind: FramesKind,
+    /// Of the section.
+    address: u64,
     registers: &'static Registers,
     cies: Vec<Option<(u64, Option<Cie>)>>,
 }
@@ -65,13 +70,14 @@ enum What {
 impl<'s, S: Source + ?Sized> Entries<'s, S> {
     pub(super) fn new(
         source: &'s S,
-        section: Frames,
+        frames: &Frames,
         registers: &'static Registers,
-        read_bytes: u64,
+        budget: Budget,
     ) -> Self {
         Self {
-            windows: Windows::new(source, section, read_bytes),
-            section,
+            section: Section::new(source, frames, budget),
+            kind: frames.kind,
+            address: frames.address,
             registers,
             cies: vec![None; CIES],
         }
@@ -85,7 +91,7 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         let mut offset = 0;
         while let Some(head) = self.head(offset)? {
             match head.what {
-                What::Terminator if self.section.kind == FramesKind::EhFrameToTerminator => break,
+                What::Terminator if self.kind == FramesKind::EhFrameToTerminator => break,
                 What::Terminator | What::Cie => {}
                 What::Fde(cie) => {
                     if let Some(function) = self.function(offset, head, cie)? {
@@ -107,9 +113,9 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         let Some(cie) = self.cie(cie)? else {
             return Ok(None);
         };
-        let field = self.address(offset, head.size);
+        let field = self.address_of(offset, head.size);
         let size = (head.next - offset).min(HEAD);
-        let mut bytes = Bytes(self.windows.get(offset, size as usize)?);
+        let mut bytes = Bytes(self.section.get(offset, size as usize)?);
         Ok(bytes
             .take(head.size)
             .and_then(|_| function(&mut bytes, &cie, field)))
@@ -133,10 +139,10 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         let Some(cie) = self.cie(cie)? else {
             return Ok(None);
         };
-        let field = self.address(offset, size);
+        let field = self.address_of(offset, size);
         let whole = next - offset;
         let entry = self
-            .windows
+            .section
             .get(offset, whole.min(LARGEST_ENTRY) as usize)?;
         let mut bytes = Bytes(entry);
         let Some(function) = bytes
@@ -154,7 +160,6 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         };
         let found = augmentation.is_some() && whole <= LARGEST_ENTRY;
         let field = self
-            .section
             .address
             .wrapping_add(next)
             .wrapping_sub(bytes.0.len() as u64);
@@ -171,13 +176,13 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
     /// The first fields of the entry at `offset`, unless the section ends there or makes no sense from there on.
     #[inline]
     fn head(&mut self, offset: u64) -> Result<Option<Head>, BuildError> {
-        let left = self.windows.size().saturating_sub(offset);
+        let left = self.section.size().saturating_sub(offset);
         if left < 4 {
             return Ok(None);
         }
-        let section = self.section;
-        let bytes = self.windows.get(offset, left.min(HEAD) as usize)?;
-        Ok(head(&section, offset, bytes).filter(|head| head.next - offset <= left))
+        let kind = self.kind;
+        let bytes = self.section.get(offset, left.min(HEAD) as usize)?;
+        Ok(head(kind, offset, bytes).filter(|head| head.next - offset <= left))
     }
 
     #[inline]
@@ -205,25 +210,24 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         else {
             return Ok(None);
         };
-        let address = self.section.address.wrapping_add(next);
-        let (kind, registers) = (self.section.kind, self.registers);
+        let address = self.address.wrapping_add(next);
+        let (kind, registers) = (self.kind, self.registers);
         if next - offset > LARGEST_ENTRY {
             return Ok(None);
         }
-        let bytes = self.windows.get(offset, (next - offset) as usize)?;
+        let bytes = self.section.get(offset, (next - offset) as usize)?;
         let fields = bytes.get(size..).unwrap_or_default();
         Ok(cie(fields, address, kind, registers))
     }
 
-    fn address(&self, offset: u64, within: usize) -> u64 {
-        self.section
-            .address
+    fn address_of(&self, offset: u64, within: usize) -> u64 {
+        self.address
             .wrapping_add(offset)
             .wrapping_add(within as u64)
     }
 }
 
-fn head(section: &Frames, offset: u64, bytes: &[u8]) -> Option<Head> {
+fn head(kind: FramesKind, offset: u64, bytes: &[u8]) -> Option<Head> {
     let mut rest = Bytes(bytes);
     let short = rest.u32()?;
     if short == 0 {
@@ -239,7 +243,7 @@ fn head(section: &Frames, offset: u64, bytes: &[u8]) -> Option<Head> {
     };
     let id_at = offset + (bytes.len() - rest.0.len()) as u64;
     let next = id_at.checked_add(length)?;
-    let what = if section.kind == FramesKind::DebugFrame {
+    let what = if kind == FramesKind::DebugFrame {
         let (id, cie) = if wide {
             (rest.u64()?, u64::MAX)
         } else {
@@ -289,6 +293,7 @@ fn cie(fields: &[u8], end: u64, kind: FramesKind, registers: &'static Registers)
         data_alignment,
         address_encoding: ABSOLUTE,
         signal_frame: false,
+        go: kind == FramesKind::DebugFrame && data_alignment == GO_DATA_ALIGNMENT,
     };
     let augmented = augmentation.first() == Some(&b'z');
     if augmented {

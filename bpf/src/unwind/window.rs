@@ -1,26 +1,43 @@
-//! A section read through a few windows, which are small beside it.
+//! A part of a file read through windows that are small beside it.
 
-use super::elf::Frames;
 use super::error::BuildError;
 use super::source::Source;
+use std::ops::Range;
 
-/// Functions are taken in the order of their addresses, and a section has them in that of the files it was linked from: a
-/// few orderly sequences (hot, unlikely, startup ...) in one another. A window follows each.
-const WINDOWS: usize = 8;
+/// One for entries, one for what they refer to.
+const WINDOWS: usize = 2;
 /// A first look reads little; where one leads to the next, they grow.
 const SMALLEST: u64 = 1 << 10;
 const LARGEST: u64 = 64 << 10;
 
-/// A section, through windows.
+/// What may still be read of a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    left: u64,
+    limit: u64,
+}
+
+impl Budget {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { left: limit, limit }
+    }
+
+    pub(super) fn spend(&mut self, bytes: u64) -> Result<(), BuildError> {
+        match self.left.checked_sub(bytes) {
+            Some(left) => self.left = left,
+            None => return Err(BuildError::TooMuchReading(self.limit)),
+        }
+        Ok(())
+    }
+}
+
+/// A range of a source's bytes, through windows.
 pub(super) struct Windows<'s, S: ?Sized> {
     source: &'s S,
-    section: Frames,
-    windows: Vec<Window>,
+    range: Range<u64>,
+    windows: [Window; WINDOWS],
     last: usize,
-    clock: u64,
-    /// Bytes that may still be read.
-    budget: u64,
-    limit: u64,
+    budget: Budget,
 }
 
 #[derive(Default)]
@@ -28,7 +45,6 @@ struct Window {
     begin: u64,
     bytes: Vec<u8>,
     step: u64,
-    used: u64,
 }
 
 impl Window {
@@ -44,28 +60,21 @@ impl Window {
 }
 
 impl<'s, S: Source + ?Sized> Windows<'s, S> {
-    /// `limit` is in bytes that are read, again and again if need be.
-    pub(super) fn new(source: &'s S, section: Frames, limit: u64) -> Self {
-        let windows = std::iter::repeat_with(Window::default)
-            .take(WINDOWS)
-            .collect();
+    pub(super) fn new(source: &'s S, range: Range<u64>, budget: Budget) -> Self {
         Self {
             source,
-            section,
-            windows,
+            range,
+            windows: Default::default(),
             last: 0,
-            clock: 0,
-            budget: limit,
-            limit,
+            budget,
         }
     }
 
-    /// Size of the section.
     pub(super) fn size(&self) -> u64 {
-        self.section.size
+        self.range.end.saturating_sub(self.range.start)
     }
 
-    /// Exactly `size` bytes of the section.
+    /// Exactly `size` bytes of the range.
     #[inline]
     pub(super) fn get(&mut self, offset: u64, size: usize) -> Result<&[u8], BuildError> {
         let hit = |window: &Window| window.get(offset, size).is_some();
@@ -74,10 +83,6 @@ impl<'s, S: Source + ?Sized> Windows<'s, S> {
                 Some(index) => index,
                 None => self.read(offset, size)?,
             };
-            self.clock += 1;
-            if let Some(window) = self.windows.get_mut(self.last) {
-                window.used = self.clock;
-            }
         }
         self.windows
             .get(self.last)
@@ -85,24 +90,16 @@ impl<'s, S: Source + ?Sized> Windows<'s, S> {
             .ok_or(BuildError::Truncated)
     }
 
-    /// Reads into the window that ends here, or else into the one not used for longest.
+    /// Reads into the window that ends here, or else into the one not used last.
     #[inline(never)]
     fn read(&mut self, offset: u64, size: usize) -> Result<usize, BuildError> {
-        let left = self.section.size.saturating_sub(offset);
+        let left = self.size().saturating_sub(offset);
         if left < size as u64 {
             return Err(BuildError::Truncated);
         }
-        let continued = self
-            .windows
-            .iter()
-            .position(|window| window.precedes(offset));
-        let oldest = || {
-            let windows = self.windows.iter().enumerate();
-            windows
-                .min_by_key(|(_, window)| window.used)
-                .map_or(0, |(index, _)| index)
-        };
-        let index = continued.unwrap_or_else(oldest);
+        let precedes = |window: &Window| window.precedes(offset);
+        let continued = self.windows.iter().position(precedes);
+        let index = continued.unwrap_or((self.last + 1) % WINDOWS);
         let Some(window) = self.windows.get_mut(index) else {
             return Err(BuildError::Truncated);
         };
@@ -110,27 +107,17 @@ impl<'s, S: Source + ?Sized> Windows<'s, S> {
             Some(_) => (window.step * 2).clamp(SMALLEST, LARGEST),
             None => SMALLEST,
         };
-        // An entry that is larger than a window gets one of its own size for once.
+        // What is larger than a window gets one of its own size for once.
         let bytes = window.step.max(size as u64).min(left);
-        self.budget = self
-            .budget
-            .checked_sub(bytes)
-            .ok_or(BuildError::TooMuchReading(self.limit))?;
+        self.budget.spend(bytes)?;
         if window.bytes.capacity() as u64 > LARGEST {
             window.bytes = Vec::new();
         }
         window.begin = offset;
         window.bytes.resize(bytes as usize, 0);
-        let at = self
-            .section
-            .offset
-            .checked_add(offset)
-            .ok_or(BuildError::Truncated)?;
+        let at = self.range.start.saturating_add(offset);
         let read = self.source.read_at(&mut window.bytes, at)?;
         window.bytes.truncate(read);
-        if read < size {
-            return Err(BuildError::Truncated);
-        }
         Ok(index)
     }
 }

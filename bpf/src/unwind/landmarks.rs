@@ -1,0 +1,216 @@
+//! Functions known by what they are, because nothing in the file says how to leave them: where programs begin, and where the
+//! Go runtime changes stacks.
+
+use super::bytes::Bytes;
+use super::elf::{Elf, Symbols};
+use super::error::BuildError;
+use super::registers::Machine;
+use super::rule::{Cfa, Rule};
+use super::source::Source;
+use super::window::{Budget, Windows};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// `_start` of musl has 22 bytes, and the function behind it is aligned.
+const ENTRY_BYTES: u64 = 32;
+const SYMBOL_BYTES: usize = 24;
+const MOST_SYMBOLS: u64 = 4 << 20;
+/// One more than the longest that is looked for, with its suffix.
+const NAME_BYTES: u64 = 48;
+const STT_FUNC: u8 = 2;
+/// What Go appends to the names of functions that are written in assembly, if there are others of that name which call them.
+const ASSEMBLY: &str = ".abi0";
+
+/// How a function known by name is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nobody called it.
+    End,
+    /// The kernel makes a signal handler return to its first byte. A return address is looked up one byte before it.
+    SignalReturn,
+    /// It has a frame, and then calls something on another stack.
+    SwitchInFrame,
+    /// It calls something on another stack and has no frame at all.
+    Switch,
+    /// It returns in the parent, and nobody called it in the child, whose code follows.
+    Clone,
+}
+
+/// x86-64. Of `mcall` and `morestack` nobody comes back: they clear the frame pointer, with which a stack ends.
+const GO: [(&str, Kind); 9] = [
+    ("runtime.rt0_go", Kind::End),
+    ("runtime.goexit", Kind::End),
+    ("runtime.sigreturn__sigaction", Kind::SignalReturn),
+    ("runtime.systemstack", Kind::SwitchInFrame),
+    ("runtime.asmcgocall", Kind::SwitchInFrame),
+    ("runtime.cgocallback", Kind::SwitchInFrame),
+    ("runtime.mcall", Kind::SwitchInFrame),
+    ("runtime.morestack", Kind::Switch),
+    ("runtime.clone", Kind::Clone),
+];
+/// x86-64. Static programs have them without call frame information.
+const MUSL: [(&str, Kind); 2] = [("__restore_rt", Kind::SignalReturn), ("__clone", Kind::End)];
+
+/// What is known of a file's functions by their names, and of its entry.
+#[derive(Debug, Default)]
+pub(super) struct Landmarks {
+    /// Addresses with a rule that counts more than call frame information.
+    pub(super) rules: Vec<(Range<u64>, Rule)>,
+    /// Addresses with a rule that counts less.
+    pub(super) fallbacks: Vec<(Range<u64>, Rule)>,
+    /// Addresses of functions in whose frames stacks change.
+    switches: Vec<u64>,
+}
+
+impl Landmarks {
+    pub(super) fn find(
+        source: &(impl Source + ?Sized),
+        elf: &Elf,
+        budget: Budget,
+    ) -> Result<Self, BuildError> {
+        let mut landmarks = Self::default();
+        if elf.registers.machine != Machine::X86_64 {
+            return Ok(landmarks);
+        }
+        if elf.entry != 0 {
+            let range = elf.entry..elf.entry.saturating_add(ENTRY_BYTES);
+            landmarks.fallbacks.push((range, Rule::End));
+        }
+        let names: &[_] = match elf.go {
+            true => &GO,
+            false if is_musl(elf) => &MUSL,
+            false => return Ok(landmarks),
+        };
+        if let Some(symbols) = &elf.symbols {
+            for (kind, function) in named(source, symbols, names, budget)? {
+                landmarks.add(source, elf, kind, function)?;
+            }
+        }
+        landmarks.switches.sort_unstable();
+        Ok(landmarks)
+    }
+
+    fn add(
+        &mut self,
+        source: &(impl Source + ?Sized),
+        elf: &Elf,
+        kind: Kind,
+        function: Range<u64>,
+    ) -> Result<(), BuildError> {
+        let rules = match elf.go {
+            true => &mut self.rules,
+            false => &mut self.fallbacks,
+        };
+        match kind {
+            Kind::End => rules.push((function, Rule::End)),
+            Kind::Switch => rules.push((function, Rule::Switch)),
+            Kind::SignalReturn => {
+                rules.push((function.start.saturating_sub(1)..function.end, Rule::Signal));
+            }
+            Kind::SwitchInFrame => self.switches.push(function.start),
+            Kind::Clone => {
+                if let Some(start) = behind_first_return(source, elf, &function)? {
+                    rules.push((start..function.end, Rule::End));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the function at an address changes stacks in its frame.
+    pub(super) fn switches(&self, address: u64) -> bool {
+        self.switches.binary_search(&address).is_ok()
+    }
+}
+
+/// The rule in a function that changes stacks in its frame, given what its call frame information says: before it has one,
+/// and behind it, that is true.
+pub(super) fn switch_in_frame(rule: Rule) -> Rule {
+    match rule {
+        Rule::Frame {
+            cfa: Cfa::Register { offset: 9.., .. },
+            ..
+        } => Rule::Switch,
+        rule => rule,
+    }
+}
+
+/// Whether it may be linked with musl: no other libc goes without call frame information.
+fn is_musl(elf: &Elf) -> bool {
+    const NAME: &[u8] = b"ld-musl";
+    match &elf.interpreter {
+        None => elf.entry != 0,
+        Some(path) => path.windows(NAME.len()).any(|part| part == NAME),
+    }
+}
+
+/// Functions with these names.
+fn named(
+    source: &(impl Source + ?Sized),
+    symbols: &Symbols,
+    names: &[(&str, Kind)],
+    budget: Budget,
+) -> Result<Vec<(Kind, Range<u64>)>, BuildError> {
+    let mut table = Windows::new(source, symbols.entries.clone(), budget);
+    let mut strings = Windows::new(source, symbols.names.clone(), budget);
+    let mut found = BTreeMap::new();
+    for number in 0..(table.size() / SYMBOL_BYTES as u64).min(MOST_SYMBOLS) {
+        let bytes = table.get(number * SYMBOL_BYTES as u64, SYMBOL_BYTES)?;
+        let Some((name, range)) = function(Bytes(bytes)) else {
+            continue;
+        };
+        let size = strings.size().saturating_sub(name).min(NAME_BYTES);
+        let Some(name) = Bytes(strings.get(name, size as usize)?).string() else {
+            continue;
+        };
+        let name = str::from_utf8(name).unwrap_or_default();
+        let (plain, assembly) = match name.strip_suffix(ASSEMBLY) {
+            Some(plain) => (plain, true),
+            None => (name, false),
+        };
+        if let Some((known, kind)) = names.iter().find(|(known, _)| *known == plain)
+            && (assembly || !found.contains_key(known))
+        {
+            found.insert(known, (*kind, range));
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Offset of its name, and its addresses, of a symbol that is a function.
+fn function(mut symbol: Bytes<'_>) -> Option<(u64, Range<u64>)> {
+    let name = symbol.u32()?;
+    let kind = symbol.u8()? & 0xf;
+    let (_visibility, _section) = (symbol.u8()?, symbol.u16()?);
+    let address = symbol.u64()?;
+    let end = address.checked_add(symbol.u64()?)?;
+    (kind == STT_FUNC && end > address).then_some((name.into(), address..end))
+}
+
+/// The address behind a function's first return instruction that follows a system call.
+fn behind_first_return(
+    source: &(impl Source + ?Sized),
+    elf: &Elf,
+    function: &Range<u64>,
+) -> Result<Option<u64>, BuildError> {
+    const SYSCALL: &[u8] = &[0x0f, 0x05];
+    const RET: u8 = 0xc3;
+    let Some((offset, left)) = elf.code(function.start) else {
+        return Ok(None);
+    };
+    let mut code = [0; 256];
+    let size = (function.end - function.start)
+        .min(left)
+        .min(code.len() as u64) as usize;
+    let read = source.read_at(&mut code, offset)?.min(size);
+    let code = code.get(..read).unwrap_or_default();
+    let syscall = code
+        .windows(SYSCALL.len())
+        .position(|bytes| bytes == SYSCALL);
+    let ret = syscall.and_then(|syscall| {
+        let behind = syscall + SYSCALL.len();
+        let ret = code.get(behind..)?.iter().position(|byte| *byte == RET)?;
+        Some((behind + ret + 1) as u64)
+    });
+    Ok(ret.map(|ret| function.start + ret))
+}
