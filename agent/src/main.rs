@@ -18,11 +18,13 @@ mod naming;
 mod owner;
 mod page;
 mod page_token;
+mod pool;
 mod process;
 mod profile;
 mod sampling;
 mod secret;
 mod store;
+mod unwind;
 
 use cli::{Cli, Command};
 use std::io::IsTerminal;

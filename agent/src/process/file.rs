@@ -26,6 +26,17 @@ pub(crate) enum Opened {
     /// It can be read, even when it is deleted or its process is gone.
     Ready(Arc<Module>, Identity),
     /// It cannot, and why.
+    Failed(Unopened),
+}
+
+/// Why a file cannot be read as a program.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Unopened {
+    /// It can be read, but is no ELF file of this kind of machine.
+    #[error("{0}")]
+    NotElf(String),
+    /// It cannot be read, or not yet.
+    #[error("{0}")]
     Failed(String),
 }
 
@@ -97,6 +108,11 @@ impl MappedFile {
             .into_owned()
     }
 
+    /// Which piece of 4 GiB of the file it is.
+    pub(crate) fn piece(&self) -> u32 {
+        (self.base >> 32) as u32
+    }
+
     /// Its path, as bytes.
     pub(crate) fn path(&self) -> &[u8] {
         &self.path
@@ -128,7 +144,7 @@ impl MappedFile {
     }
 
     /// What it holds, waiting for its opening for at most `patience`. The reason, if it cannot be read.
-    pub(crate) fn module(&self, patience: Duration) -> Result<Arc<Module>, String> {
+    pub(crate) fn module(&self, patience: Duration) -> Result<Arc<Module>, Unopened> {
         let waited = self
             .changed
             .wait_timeout_while(self.lock(), patience, |opened| {
@@ -136,7 +152,7 @@ impl MappedFile {
             })
             .unwrap_or_else(PoisonError::into_inner);
         match &*waited.0 {
-            Opened::Pending => Err("not opened in time".to_owned()),
+            Opened::Pending => Err(Unopened::Failed("not opened in time".to_owned())),
             Opened::Ready(module, _) => Ok(Arc::clone(module)),
             Opened::Failed(reason) => Err(reason.clone()),
         }

@@ -1,8 +1,8 @@
 //! The files that processes have mapped executable, each under one number.
 
 use super::MappedFile;
-use super::file::{Identity, Opened};
-use super::opener::{Opener, Request};
+use super::file::{Identity, Opened, Unopened};
+use super::opener::{Opener, Request, Settled};
 use bpf::FileId;
 use lru::LruCache;
 use rustix::process::{Resource, getrlimit};
@@ -36,7 +36,7 @@ impl Hint {
     }
 }
 
-/// All files known, and the thread that opens them.
+/// All files known, and the threads that open them.
 pub(crate) struct Files {
     known: LruCache<(Hint, u64), Arc<MappedFile>>,
     /// Those known, and those no longer known that are still mapped or were until lately.
@@ -52,20 +52,26 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Starts the thread that opens files.
-    pub(crate) fn new() -> std::io::Result<Self> {
+    /// Starts the threads that open files. They tell `settled` of each that is open, or cannot be opened.
+    pub(crate) fn new(settled: Arc<Settled>) -> std::io::Result<Self> {
         let mut files = Self {
             known: LruCache::new(REMEMBERED),
             by_id: HashMap::new(),
             unneeded: HashSet::new(),
             next: 0,
             exhausted: false,
-            opener: Opener::start(open_files())?,
+            opener: Opener::start(open_files(), Arc::clone(&settled))?,
             vdso: None,
         };
-        let vdso = open_vdso().unwrap_or_else(Opened::Failed);
+        let vdso = open_vdso().unwrap_or_else(|why| Opened::Failed(Unopened::Failed(why)));
         files.vdso = files.add(0, b"[vdso]", vdso);
+        files.vdso.iter().for_each(|vdso| settled(vdso));
         Ok(files)
+    }
+
+    /// Lets no file hold up the others. To be called now and then.
+    pub(super) fn tend(&self) {
+        self.opener.tend();
     }
 
     /// The file that has this number in words.
@@ -165,6 +171,14 @@ fn open_vdso() -> Result<Opened, String> {
 }
 
 #[cfg(test)]
+impl Files {
+    /// Files that nobody else cares for.
+    pub(super) fn for_test() -> Self {
+        Self::new(Arc::new(|_| {})).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
@@ -172,7 +186,7 @@ mod tests {
     /// A file that is mapped no more is found by its number until a window later, and then no more.
     #[test]
     fn numbers_outlive_mappings_by_a_window() {
-        let mut files = Files::new().unwrap();
+        let mut files = Files::for_test();
         let file = files.add(0, b"/bin/x", Opened::Pending).unwrap();
         let id = file.id();
         for _ in 0..3 {
@@ -188,7 +202,7 @@ mod tests {
     /// Numbers are not used up by a file that can never be opened, however often it is mapped.
     #[test]
     fn a_file_that_fails_to_open_keeps_its_number() {
-        let mut files = Files::new().unwrap();
+        let mut files = Files::for_test();
         let hint = Hint {
             device: (0, 1),
             inode: 1,

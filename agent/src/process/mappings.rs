@@ -59,8 +59,8 @@ impl Mapping {
     /// number, as if it were in no file.
     fn for_walk(
         &self,
-        slot: impl Fn(FileId) -> Option<Slot>,
-    ) -> impl Iterator<Item = UnwindMapping> {
+        slot: &mut impl FnMut(FileId) -> Option<Slot>,
+    ) -> [Option<UnwindMapping>; 2] {
         let anonymous = UnwindMapping {
             start: self.start,
             end: self.end,
@@ -81,7 +81,7 @@ impl Mapping {
         });
         let start = numbered.map_or(self.start, |numbered| numbered.end);
         let rest = (start < self.end).then_some(UnwindMapping { start, ..anonymous });
-        numbered.into_iter().chain(rest)
+        [numbered, rest]
     }
 
     /// The part of it within [start, end).
@@ -124,10 +124,14 @@ impl Mappings {
     }
 
     /// For the walk: sorted, with the table that `slot` gives to each file.
-    pub(crate) fn for_walk(&self, slot: impl Fn(FileId) -> Option<Slot>) -> Vec<UnwindMapping> {
+    pub(crate) fn for_walk(
+        &self,
+        mut slot: impl FnMut(FileId) -> Option<Slot>,
+    ) -> Vec<UnwindMapping> {
         let mappings = self.by_start.values();
         mappings
-            .flat_map(|mapping| mapping.for_walk(&slot))
+            .flat_map(|mapping| mapping.for_walk(&mut slot))
+            .flatten()
             .collect()
     }
 

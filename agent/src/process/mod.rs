@@ -10,7 +10,7 @@ mod program;
 mod publication;
 mod publisher;
 
-pub(crate) use file::MappedFile;
+pub(crate) use file::{MappedFile, Unopened};
 pub(crate) use files::Files;
 #[cfg(test)]
 pub(crate) use mappings::Mapping;

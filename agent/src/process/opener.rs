@@ -1,22 +1,28 @@
-//! Opens mapped files while their process lives, on a thread of its own: a file on a dead server may not answer.
+//! Opens mapped files while their process lives, on threads of their own: a file on a dead server may not answer.
 //!
 //! What is opened is someone else's: a device must not be woken by it, a pipe must not block it, and a path must not
 //! lead out of its process's root.
 
 use super::MappedFile;
-use super::file::{Identity, Opened};
+use super::file::{Identity, Opened, Unopened};
 use super::files::Hint;
+use crate::pool::{self, Pool};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Weak};
-use symbolizer::Module;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use symbolizer::{Module, ModuleError};
 
-/// Requests that may wait: a host that starts more programs than this at once gets offsets for names.
-const QUEUE: usize = 8192;
+const OPTIONS: pool::Options = pool::Options {
+    name: "opener",
+    threads: 2,
+    // A host that starts more programs than this at once gets offsets for names.
+    queue: 8192,
+    patience: Duration::from_secs(2),
+};
 
 /// A file to be opened through the process that has it mapped.
 pub(super) struct Request {
@@ -26,68 +32,98 @@ pub(super) struct Request {
     pub(super) hint: Hint,
 }
 
-/// The thread's mailbox.
+/// Told of each file that has been opened, or could not be.
+pub(crate) type Settled = dyn Fn(&Arc<MappedFile>) + Send + Sync;
+
+/// The threads that open files.
 pub(super) struct Opener {
-    requests: SyncSender<Request>,
+    pool: Pool<Request>,
 }
 
 impl Opener {
-    /// Starts the thread, which keeps at most `limit` files open.
-    pub(super) fn start(limit: usize) -> io::Result<Self> {
-        let (requests, queue) = sync_channel(QUEUE);
-        std::thread::Builder::new()
-            .name("opener".to_owned())
-            .spawn(move || run(&queue, limit))?;
-        Ok(Self { requests })
+    /// Starts the threads, which keep at most `limit` files open.
+    pub(super) fn start(limit: usize, settled: Arc<Settled>) -> io::Result<Self> {
+        let modules = Modules {
+            open: Mutex::default(),
+            limit,
+        };
+        let settle = move |request: &Request, opened| {
+            request.file.set(opened);
+            settled(&request.file);
+        };
+        let open = {
+            let settle = settle.clone();
+            move |request: &Request| {
+                let opened = match modules.open(request) {
+                    Ok((module, identity)) => Opened::Ready(module, identity),
+                    Err(why) => Opened::Failed(why),
+                };
+                settle(request, opened);
+            }
+        };
+        let give_up = move |request: &Request, why: pool::GivenUp| {
+            settle(request, Opened::Failed(Unopened::Failed(why.to_string())));
+        };
+        Ok(Self {
+            pool: Pool::start(OPTIONS, open, give_up)?,
+        })
     }
 
     /// Has a file opened soon.
     pub(super) fn open(&self, request: Request) {
-        let file = Arc::clone(&request.file);
-        match self.requests.try_send(request) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                file.set(Opened::Failed("too many new files at once".to_owned()))
-            }
-            Err(TrySendError::Disconnected(_)) => {
-                file.set(Opened::Failed("the opener has ended".to_owned()))
-            }
-        }
+        self.pool.submit(request);
+    }
+
+    /// Lets no file hold up the others. To be called now and then.
+    pub(super) fn tend(&self) {
+        self.pool.tend();
     }
 }
 
-fn run(queue: &Receiver<Request>, limit: usize) {
-    let mut modules: HashMap<Identity, Weak<Module>> = HashMap::new();
-    while let Ok(request) = queue.recv() {
-        let opened = match open_module(&request, &mut modules, limit) {
-            Ok((module, identity)) => Opened::Ready(module, identity),
-            Err(reason) => Opened::Failed(reason),
-        };
-        request.file.set(opened);
-        modules.retain(|_, module| module.strong_count() > 0);
-    }
-}
-
-/// Two mappings of one file share what was read of it.
-fn open_module(
-    request: &Request,
-    modules: &mut HashMap<Identity, Weak<Module>>,
+/// What is open, so that two mappings of one file share it.
+struct Modules {
+    open: Mutex<HashMap<Identity, Weak<Module>>>,
     limit: usize,
-) -> Result<(Arc<Module>, Identity), String> {
-    let (file, stat) = open_file(request)?;
-    let identity = Identity::of(&stat);
-    if let Some(module) = modules.get(&identity).and_then(Weak::upgrade) {
-        return Ok((module, identity));
+}
+
+impl Modules {
+    fn open(&self, request: &Request) -> Result<(Arc<Module>, Identity), Unopened> {
+        let (file, stat) = open_file(request).map_err(Unopened::Failed)?;
+        let identity = Identity::of(&stat);
+        if let Some(module) = self.known(identity) {
+            return Ok((module, identity));
+        }
+        // Without the lock: reading may hang.
+        let module = Module::open(file, request.file.name()).map_err(unopened)?;
+        let module = Arc::new(module);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = open.get(&identity).and_then(Weak::upgrade) {
+            return Ok((same, identity));
+        }
+        open.retain(|_, module| module.strong_count() > 0);
+        if open.len() >= self.limit {
+            return Err(Unopened::Failed(format!(
+                "{} mapped files are open already: raise the limit of open files",
+                self.limit
+            )));
+        }
+        open.insert(identity, Arc::downgrade(&module));
+        Ok((module, identity))
     }
-    if modules.len() >= limit {
-        return Err(format!(
-            "{limit} mapped files are open already: raise the limit of open files"
-        ));
+
+    fn known(&self, identity: Identity) -> Option<Arc<Module>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&identity).and_then(Weak::upgrade)
     }
-    let module = Module::open(file, request.file.name()).map_err(|error| error.to_string())?;
-    let module = Arc::new(module);
-    modules.insert(identity, Arc::downgrade(&module));
-    Ok((module, identity))
+}
+
+fn unopened(error: ModuleError) -> Unopened {
+    match error {
+        ModuleError::NotElf { .. } | ModuleError::Bits32 { .. } | ModuleError::BigEndian { .. } => {
+            Unopened::NotElf(error.to_string())
+        }
+        _ => Unopened::Failed(error.to_string()),
+    }
 }
 
 /// By the mapping itself, which also reaches a deleted file; else by its path in the process's root; else, when the

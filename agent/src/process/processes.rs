@@ -122,6 +122,11 @@ impl Processes {
         }
     }
 
+    /// Lets no file hold up the others. To be called now and then.
+    pub(crate) fn tend(&self) {
+        self.files.tend();
+    }
+
     /// Forgets files that nobody has mapped any more, and returns their numbers. Once a window.
     pub(crate) fn forget_files(&mut self) -> Vec<FileId> {
         self.files.forget_unneeded()
@@ -342,7 +347,7 @@ mod tests {
     /// A sample of before an exec is looked up in what was mapped before it, one of after it in what was mapped after it.
     #[test]
     fn programs_of_one_process_are_told_apart() {
-        let mut processes = Processes::new(Files::new().unwrap());
+        let mut processes = Processes::new(Files::for_test());
         processes.apply(vec![fork(10), map(20, 0x1000), exec(30), map(40, 0x8000)]);
         let has = |generation, address| {
             let mappings = processes.mappings(thread(generation)).unwrap();
@@ -355,7 +360,7 @@ mod tests {
     /// A process whose end is among the lost records is forgotten all the same.
     #[test]
     fn lost_ends_are_made_up_for() {
-        let mut processes = Processes::new(Files::new().unwrap());
+        let mut processes = Processes::new(Files::for_test());
         let lost = Record {
             time: 20,
             event: Event::Lost(7),

@@ -14,7 +14,9 @@ const BYTES_PER_SECOND: u64 = 128 << 10;
 #[derive(Default)]
 pub(super) struct Publication {
     /// The mappings as they are now, in kernel memory; nothing until they have been written there.
-    pub(super) list: Option<Rc<List>>,
+    list: Option<Rc<List>>,
+    /// When that was written, or came to be known here, CLOCK_MONOTONIC nanoseconds.
+    made: u64,
     /// CLOCK_MONOTONIC nanoseconds at which walks began to use that list; nothing while they do not.
     since: Option<u64>,
     not_before: u64,
@@ -32,6 +34,24 @@ impl Publication {
         self.not_before = 0;
     }
 
+    /// The list to be published; nothing if there is none of the mappings as they are now.
+    pub(super) fn list(&self) -> Option<&Rc<List>> {
+        self.list.as_ref()
+    }
+
+    /// There is a list.
+    pub(super) fn has(&mut self, list: &Rc<List>, now: u64) {
+        if self.list.is_none() {
+            self.list = Some(Rc::clone(list));
+            self.made = now;
+        }
+    }
+
+    /// When the list was made.
+    pub(super) fn made(&self) -> Option<u64> {
+        self.list.is_some().then_some(self.made)
+    }
+
     /// Walks use the list now.
     pub(super) fn done(&mut self, now: u64) {
         self.since = Some(now);
@@ -46,6 +66,7 @@ impl Publication {
     pub(super) fn inherited(&self, time: u64) -> Self {
         Self {
             list: self.list.clone(),
+            made: self.made,
             since: self.since.filter(|since| *since < time),
             ..Self::default()
         }

@@ -4,7 +4,7 @@ use super::program::Program;
 use super::{Mappings, Processes};
 use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, List, Published, Slot, Unwinder};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ impl Processes {
     pub(crate) fn publish(
         &mut self,
         unwinder: &mut Unwinder,
-        slot: impl Fn(FileId) -> Option<Slot>,
+        mut slot: impl FnMut(&mut Unwinder, FileId) -> Option<Slot>,
         read_until: u64,
     ) -> Result<(), bpf::Error> {
         let now = monotonic_nanos();
@@ -29,7 +29,7 @@ impl Processes {
                 left.push(tgid);
                 continue;
             }
-            match publish(tgid, program, unwinder, &slot, read_until, &mut lists)? {
+            match publish(tgid, program, unwinder, &mut slot, read_until, &mut lists)? {
                 Fate::Over => {}
                 Fate::NotYet => {
                     program.publication.try_again(now);
@@ -43,6 +43,32 @@ impl Processes {
         }
         self.unpublished.extend(left);
         Ok(())
+    }
+
+    /// The tables of these files are elsewhere now: the walk must be told by all who have them mapped.
+    pub(crate) fn relist(&mut self, files: &[FileId]) {
+        if files.is_empty() {
+            return;
+        }
+        let files: HashSet<FileId> = files.iter().copied().collect();
+        for (tgid, programs) in &mut self.by_tgid {
+            if let Some(program) = programs.last_mut()
+                && program
+                    .mappings
+                    .files()
+                    .any(|file| files.contains(&file.id()))
+            {
+                program.publication.is_outdated();
+                self.unpublished.insert(*tgid);
+            }
+        }
+    }
+
+    /// When the oldest list that the walk may use was made, CLOCK_MONOTONIC nanoseconds.
+    pub(crate) fn oldest_list(&self) -> u64 {
+        let programs = self.by_tgid.values().flatten();
+        let made = programs.filter_map(|program| program.publication.made());
+        made.min().unwrap_or(u64::MAX)
     }
 
     /// When there is something to publish next, CLOCK_MONOTONIC nanoseconds.
@@ -69,18 +95,18 @@ fn publish(
     tgid: u32,
     program: &mut Program,
     unwinder: &mut Unwinder,
-    slot: impl Fn(FileId) -> Option<Slot>,
+    mut slot: impl FnMut(&mut Unwinder, FileId) -> Option<Slot>,
     read_until: u64,
     lists: &mut HashMap<*const Mappings, Rc<List>>,
 ) -> Result<Fate, bpf::Error> {
     if program.mappings.is_empty() {
         return Ok(Fate::Over);
     }
-    let known = program.publication.list.as_ref();
+    let known = program.publication.list();
     let list = match known.or(lists.get(&Arc::as_ptr(&program.mappings))) {
         Some(list) => Rc::clone(list),
         None => {
-            let mappings = program.mappings.for_walk(slot);
+            let mappings = program.mappings.for_walk(|file| slot(unwinder, file));
             let Some(list) = unwinder.list(&mappings)? else {
                 return Ok(Fate::NoRoom);
             };
@@ -89,7 +115,7 @@ fn publish(
             list
         }
     };
-    program.publication.list = Some(Rc::clone(&list));
+    program.publication.has(&list, monotonic_nanos());
     Ok(
         match unwinder.publish(tgid, program.begin..=read_until, &list)? {
             Published::Yes => {

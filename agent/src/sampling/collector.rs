@@ -7,8 +7,9 @@ use super::schedule::{Moment, WINDOW};
 use super::window::{CaptureId, Window};
 use crate::owner::CgroupMount;
 use crate::process::{Files, Processes, Trouble};
+use crate::unwind::{TableCounts, Tables};
 use anyhow::{Context, Result, bail};
-use bpf::{Counters, Filter, OpenObject, Outcome, Profiler, Records, Sideband};
+use bpf::{Counters, Filter, OpenObject, Outcome, Profiler, Records, Sideband, UnwindMemory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -16,10 +17,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often CPUs are looked for that came or went, and counters are read.
 const TICK: Duration = Duration::from_secs(1);
+/// How long the first sample waits for tables: those that an earlier start has built are there by then.
+const HEAD_START: Duration = Duration::from_millis(500);
 /// Windows that may wait to be named. With so many waiting the one that is counted goes on until there is room.
 const WAITING: usize = 4;
 
@@ -71,6 +74,8 @@ pub(crate) struct Status {
     /// Samples whose chain of frame pointers led astray: their roots are missing.
     pub(crate) astray: u64,
     pub(crate) trouble: Trouble,
+    pub(crate) tables: TableCounts,
+    pub(crate) unwind_memory: UnwindMemory,
     /// Cgroups whose path never became known.
     pub(crate) cgroups_unknown: u64,
 }
@@ -110,7 +115,7 @@ impl Collector {
                 let (wake, shared) = (Arc::clone(&wake), Arc::clone(&shared));
                 move || {
                     let mut storage = MaybeUninit::uninit();
-                    match Loop::new(&mut storage, &options, shared, windows) {
+                    match Loop::new(&mut storage, &options, shared, windows, &wake) {
                         Ok(mut collecting) => {
                             let _ = started.send(Ok(()));
                             if let Err(error) = collecting.run(&inbox, wake.as_fd()) {
@@ -148,8 +153,7 @@ impl Collector {
     }
 
     fn wake_up(&self) {
-        // An eventfd that is full is readable too.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        signal(&self.wake);
     }
 
     fn ask_to_stop(&self) {
@@ -191,6 +195,11 @@ impl Drop for Collector {
     }
 }
 
+fn signal(event: &OwnedFd) {
+    // An eventfd that is full is readable too.
+    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+}
+
 /// What is behind these locks is never left half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -206,6 +215,7 @@ struct Loop<'obj> {
     profiler: Profiler<'obj>,
     sideband: Sideband,
     processes: Processes,
+    tables: Tables,
     owners: Owners,
     interval: Duration,
     captures: Vec<Capture>,
@@ -227,6 +237,7 @@ impl<'obj> Loop<'obj> {
         options: &SamplingOptions,
         shared: Arc<Shared>,
         windows: SyncSender<Window>,
+        wake: &Arc<OwnedFd>,
     ) -> Result<Self> {
         let mount = CgroupMount::find()?;
         let mut profiler = Profiler::load(
@@ -244,17 +255,16 @@ impl<'obj> Loop<'obj> {
         let mut sideband = Sideband::default();
         sideband.subscribe(&bpf::cpus::online()?)?;
         let owners = Owners::new(mount.as_ref());
-        let mut processes = Processes::new(Files::new()?);
+        let wake = Arc::clone(wake);
+        let tables = Tables::start(Arc::new(move || signal(&wake)), profiler.unwinder())?;
+        let mut processes = Processes::new(Files::new(tables.settled())?);
         processes.scan();
-        let Records { records, until } = sideband.read();
-        processes.apply(records);
-        processes.publish(profiler.unwinder(), |_| None, until)?;
-        profiler.follow_cpus()?;
         let now = Moment::now();
-        Ok(Self {
+        let mut collecting = Self {
             profiler,
             sideband,
             processes,
+            tables,
             owners,
             interval: options.interval,
             captures: Vec::new(),
@@ -265,7 +275,21 @@ impl<'obj> Loop<'obj> {
             shared,
             windows,
             unsent: VecDeque::new(),
-        })
+        };
+        collecting.load_tables()?;
+        collecting.profiler.follow_cpus()?;
+        Ok(collecting)
+    }
+
+    /// Waits for the tables of what runs already, so that the first samples are whole, but not for long.
+    fn load_tables(&mut self) -> Result<()> {
+        let deadline = Instant::now() + HEAD_START;
+        self.read_events()?;
+        while !self.tables.is_idle() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+            self.read_events()?;
+        }
+        Ok(())
     }
 
     fn run(&mut self, inbox: &Receiver<Command>, wake: BorrowedFd<'_>) -> Result<()> {
@@ -355,8 +379,15 @@ impl<'obj> Loop<'obj> {
         self.owners.apply(events);
         let Records { records, until } = self.sideband.read();
         self.processes.apply(records);
-        self.processes
-            .publish(self.profiler.unwinder(), |_| None, until)?;
+        let unwinder = self.profiler.unwinder();
+        let moved = self.tables.take_done(unwinder)?;
+        self.processes.relist(&moved);
+        let tables = &mut self.tables;
+        self.processes.publish(
+            unwinder,
+            |unwinder, file| tables.slot(unwinder, file),
+            until,
+        )?;
         Ok(())
     }
 
@@ -403,13 +434,18 @@ impl<'obj> Loop<'obj> {
             // What happened on them before left no record.
             self.processes.note_missing();
         }
+        self.processes.tend();
+        self.tables.tend();
         self.publish_status()
     }
 
-    fn publish_status(&self) -> Result<()> {
+    fn publish_status(&mut self) -> Result<()> {
+        let unwind_memory = self.profiler.unwinder().memory();
         let mut status = lock(&self.shared.status);
         status.counters = self.profiler.counters()?;
         status.trouble = self.processes.trouble();
+        status.tables = self.tables.counts();
+        status.unwind_memory = unwind_memory;
         status.cgroups_unknown = self.owners.unknown();
         *lock(&self.shared.lost_by_cpu) = self.profiler.ticks_lost_by_cpu().collect();
         Ok(())
@@ -452,7 +488,10 @@ impl<'obj> Loop<'obj> {
         let Resolved { samples, files } = resolve(counted, &mut self.processes, &mut self.owners);
         // A sample may still be drained in the window after the one its process ended in.
         self.processes.forget_ended(begin.steady);
-        self.processes.forget_files();
+        self.tables.forget(&self.processes.forget_files());
+        let oldest_list = self.processes.oldest_list();
+        self.tables
+            .end_window(self.profiler.unwinder(), files.keys(), oldest_list);
         let counters = self.profiler.counters()?;
         let window = Window {
             start_unix_nanos: begin.wall,
@@ -474,7 +513,7 @@ impl<'obj> Loop<'obj> {
         Ok(())
     }
 
-    fn note_window(&self, window: &Window, end: Moment) -> Result<()> {
+    fn note_window(&mut self, window: &Window, end: Moment) -> Result<()> {
         self.publish_status()?;
         let mut status = lock(&self.shared.status);
         status.windows += 1;

@@ -1,0 +1,10 @@
+//! Unwind tables: built once for each distinct content that is mapped, kept on disk, and lent to the walk in the kernel within
+//! a budget.
+
+mod builder;
+mod content;
+mod identity;
+mod steady;
+mod tables;
+
+pub(crate) use tables::{TableCounts, Tables};

@@ -1,0 +1,305 @@
+//! Which file's table is where in the kernel: one for each distinct content, as long as it fits.
+
+use super::builder::{Builder, Contents, Done, Loaded, Wake};
+use super::content::{Content, Plan, Room, State, plan};
+use super::identity::Identity;
+use crate::process::MappedFile;
+use bpf::sideband::monotonic_nanos;
+use bpf::{FileId, NoTable, Slot, Unwinder};
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+/// What has happened to tables since the start, and how many there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TableCounts {
+    /// In the kernel now.
+    pub(crate) ready: u64,
+    /// Of distinct contents that were to have a table, now: those still being read, those that could not be read, and those for
+    /// which there is no room.
+    pub(crate) pending: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) over_budget: u64,
+    /// Built from files, and how long that took in all.
+    pub(crate) built: u64,
+    pub(crate) build_time: Duration,
+    /// Found in the cache.
+    pub(crate) cached: u64,
+    /// Found no room when they were ready.
+    pub(crate) refused: u64,
+    /// Given up for others.
+    pub(crate) evicted: u64,
+}
+
+/// The tables of all files.
+pub(crate) struct Tables {
+    builder: Arc<Builder>,
+    done: Receiver<Done>,
+    slots: HashMap<FileId, Slot>,
+    contents: HashMap<Slot, Content>,
+    by_identity: HashMap<Identity, Slot>,
+    /// Lists made until then may name them, CLOCK_MONOTONIC nanoseconds.
+    leaving: Vec<(Slot, u64)>,
+    /// Files beyond the number of slots share this one, which says that there is no room.
+    overflow: Option<Slot>,
+    window: u64,
+    counts: TableCounts,
+}
+
+impl Tables {
+    /// Starts the threads that build. They `wake` when there is something for [`Tables::take_done`].
+    pub(crate) fn start(wake: Arc<Wake>, unwinder: &mut Unwinder) -> io::Result<Self> {
+        let (builder, done) = Builder::start(wake)?;
+        let overflow = unwinder.reserve();
+        if let Some(slot) = overflow {
+            unwinder.mark(slot, NoTable::OverBudget);
+        }
+        Ok(Self {
+            builder: Arc::new(builder),
+            done,
+            slots: HashMap::new(),
+            contents: HashMap::new(),
+            by_identity: HashMap::new(),
+            leaving: Vec::new(),
+            overflow,
+            window: 0,
+            counts: TableCounts::default(),
+        })
+    }
+
+    /// To be told of each file that has been opened, or could not be.
+    pub(crate) fn settled(&self) -> Arc<dyn Fn(&Arc<MappedFile>) + Send + Sync> {
+        let builder = Arc::clone(&self.builder);
+        Arc::new(move |file| builder.identify(file))
+    }
+
+    /// Where a file's table is or will be.
+    pub(crate) fn slot(&mut self, unwinder: &mut Unwinder, file: FileId) -> Option<Slot> {
+        if let Some(slot) = self.slots.get(&file) {
+            return Some(*slot);
+        }
+        let Some(slot) = unwinder.reserve() else {
+            return self.overflow;
+        };
+        self.slots.insert(file, slot);
+        self.contents.insert(slot, Content::of(file, self.window));
+        Some(slot)
+    }
+
+    /// Takes what the threads have done: tables go to the kernel, several in one go. Returns the files whose slot is another
+    /// one now.
+    pub(crate) fn take_done(&mut self, unwinder: &mut Unwinder) -> Result<Vec<FileId>, bpf::Error> {
+        let mut moved = Vec::new();
+        let mut ready = Vec::new();
+        while let Ok(done) = self.done.try_recv() {
+            match done {
+                Done::Identified(file, contents) => {
+                    moved.extend(self.identified(unwinder, file, contents));
+                }
+                Done::Loaded(slot, identity, loaded) => {
+                    // Whoever wanted it may be gone, and the slot another one's.
+                    if self.by_identity.get(&identity) == Some(&slot) {
+                        ready.extend(self.loaded(unwinder, slot, loaded));
+                    }
+                }
+            }
+        }
+        self.install(unwinder, &ready)?;
+        Ok(moved)
+    }
+
+    /// Nobody maps these files any more.
+    pub(crate) fn forget(&mut self, files: &[FileId]) {
+        for file in files {
+            if let Some(slot) = self.slots.remove(file) {
+                self.leave(*file, slot);
+            }
+        }
+    }
+
+    /// Makes room for what was sampled in the window that is over, by the files of its words. The oldest list of mappings
+    /// that is still in use was made at `oldest_list` (CLOCK_MONOTONIC nanoseconds).
+    pub(crate) fn end_window<'a>(
+        &mut self,
+        unwinder: &mut Unwinder,
+        sampled: impl Iterator<Item = &'a FileId>,
+        oldest_list: u64,
+    ) {
+        self.window += 1;
+        for slot in sampled.filter_map(|file| self.slots.get(file)) {
+            if let Some(content) = self.contents.get_mut(slot) {
+                content.used = self.window;
+            }
+        }
+        for (slot, _) in self
+            .leaving
+            .extract_if(.., |(_, until)| *until < oldest_list)
+        {
+            unwinder.release(slot);
+        }
+        let memory = unwinder.memory();
+        let room = Room {
+            budget: memory.budget,
+            used: memory.images,
+        };
+        let contents = self.contents.iter().map(|(slot, content)| (*slot, content));
+        let Plan { evict, load } = plan(contents, self.window, room);
+        for slot in evict {
+            self.counts.evicted += 1;
+            self.miss(unwinder, slot, NoTable::OverBudget);
+        }
+        for slot in load {
+            if let Some(content) = self.contents.get(&slot)
+                && let Some(contents) = &content.contents
+            {
+                self.builder.load(slot, contents);
+            }
+        }
+    }
+
+    /// Lets no file hold up the others. To be called now and then.
+    pub(crate) fn tend(&self) {
+        self.builder.tend();
+    }
+
+    /// Whether all tables that were asked for have been taken.
+    pub(crate) fn is_idle(&self) -> bool {
+        let pending = |content: &Content| content.state == State::Pending;
+        !self.contents.values().any(pending)
+    }
+
+    /// What has happened so far.
+    pub(crate) fn counts(&self) -> TableCounts {
+        let mut counts = self.counts;
+        for content in self.contents.values() {
+            match content.state {
+                State::Pending => counts.pending += 1,
+                State::Ready => counts.ready += 1,
+                State::Missing(NoTable::NoRules) => {}
+                State::Missing(NoTable::Unreadable) => counts.unreadable += 1,
+                State::Missing(NoTable::OverBudget) => counts.over_budget += 1,
+            }
+        }
+        counts
+    }
+
+    /// Returns the file if it has another slot now: that of its content.
+    fn identified(
+        &mut self,
+        unwinder: &mut Unwinder,
+        file: FileId,
+        contents: Result<Contents, NoTable>,
+    ) -> Option<FileId> {
+        let slot = self.slot(unwinder, file)?;
+        let contents = match contents {
+            Ok(contents) => contents,
+            Err(why) => {
+                self.miss(unwinder, slot, why);
+                return None;
+            }
+        };
+        match self.by_identity.get(&contents.identity).copied() {
+            Some(shared) if shared == slot => None,
+            Some(shared) => {
+                self.contents.get_mut(&shared)?.files.insert(file);
+                self.slots.insert(file, shared);
+                self.leave(file, slot);
+                Some(file)
+            }
+            None => {
+                let content = self.contents.get_mut(&slot)?;
+                self.by_identity.insert(contents.identity.clone(), slot);
+                self.builder.load(slot, &contents);
+                content.contents = Some(contents);
+                content.state = State::Pending;
+                None
+            }
+        }
+    }
+
+    /// Returns what can be put into the kernel.
+    fn loaded(
+        &mut self,
+        unwinder: &mut Unwinder,
+        slot: Slot,
+        loaded: Result<Loaded, NoTable>,
+    ) -> Option<(Slot, Loaded)> {
+        let content = self.contents.get_mut(&slot)?;
+        match loaded {
+            Ok(loaded) if !loaded.table.is_empty() => {
+                content.bytes = loaded.table.image().len() as u64;
+                match loaded.built_in {
+                    Some(time) => {
+                        self.counts.built += 1;
+                        self.counts.build_time += time;
+                    }
+                    None => self.counts.cached += 1,
+                }
+                Some((slot, loaded))
+            }
+            Ok(_) => {
+                self.miss(unwinder, slot, NoTable::NoRules);
+                None
+            }
+            Err(why) => {
+                self.miss(unwinder, slot, why);
+                None
+            }
+        }
+    }
+
+    fn install(
+        &mut self,
+        unwinder: &mut Unwinder,
+        ready: &[(Slot, Loaded)],
+    ) -> Result<(), bpf::Error> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let tables: Vec<_> = ready
+            .iter()
+            .map(|(slot, loaded)| (*slot, &*loaded.table))
+            .collect();
+        let refused = unwinder.install(&tables)?;
+        for (slot, _) in ready {
+            let Some(content) = self.contents.get_mut(slot) else {
+                continue;
+            };
+            if refused.contains(slot) {
+                self.counts.refused += 1;
+                content.refusals += 1;
+                content.state = State::Missing(NoTable::OverBudget);
+            } else {
+                content.refusals = 0;
+                content.state = State::Ready;
+                content.used = self.window;
+            }
+        }
+        Ok(())
+    }
+
+    fn miss(&mut self, unwinder: &mut Unwinder, slot: Slot, why: NoTable) {
+        unwinder.mark(slot, why);
+        if let Some(content) = self.contents.get_mut(&slot) {
+            content.state = State::Missing(why);
+        }
+    }
+
+    /// A file has this slot no more. The last one's gives it back.
+    fn leave(&mut self, file: FileId, slot: Slot) {
+        let Some(content) = self.contents.get_mut(&slot) else {
+            return;
+        };
+        content.files.remove(&file);
+        if !content.files.is_empty() {
+            return;
+        }
+        if let Some(contents) = &content.contents {
+            self.by_identity.remove(&contents.identity);
+        }
+        self.contents.remove(&slot);
+        self.leaving.push((slot, monotonic_nanos()));
+    }
+}
