@@ -436,10 +436,10 @@ impl<'a> Run<'a> {
             program.common.address_encoding,
             program.field.wrapping_add(field as u64),
         );
-        let location = address.ok_or(Bad)?.wrapping_sub(program.address);
-        if location < self.location {
-            return Err(Bad);
-        }
+        let location = address.and_then(|address| address.checked_sub(program.address));
+        let location = location
+            .filter(|location| *location >= self.location)
+            .ok_or(Bad)?;
         self.location = location;
         Ok(location)
     }

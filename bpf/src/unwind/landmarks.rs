@@ -5,14 +5,14 @@ use super::bytes::Bytes;
 use super::elf::{Elf, Symbols};
 use super::error::BuildError;
 use super::registers::Machine;
-use super::rule::{Cfa, Rule};
+use super::rule::{Cfa, Packed, Rule};
 use super::source::Source;
 use super::window::{Budget, Windows};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// `_start` of musl has 22 bytes, and the function behind it is aligned.
-const ENTRY_BYTES: u64 = 32;
+/// That of glibc's dynamic linker has 61 bytes, others less, and the function behind is aligned.
+const ENTRY_BYTES: u64 = 64;
 const SYMBOL_BYTES: usize = 24;
 const MOST_SYMBOLS: u64 = 4 << 20;
 /// One more than the longest that is looked for, with its suffix.
@@ -49,7 +49,12 @@ const GO: [(&str, Kind); 9] = [
     ("runtime.clone", Kind::Clone),
 ];
 /// x86-64. Static programs have them without call frame information.
-const MUSL: [(&str, Kind); 2] = [("__restore_rt", Kind::SignalReturn), ("__clone", Kind::End)];
+const MUSL: [(&str, Kind); 3] = [
+    ("__restore_rt", Kind::SignalReturn),
+    ("__clone", Kind::End),
+    // Calls main; `_start` jumps to it, through others that leave no frame.
+    ("libc_start_main_stage2", Kind::End),
+];
 
 /// What is known of a file's functions by their names, and of its entry.
 #[derive(Debug, Default)]
@@ -115,6 +120,19 @@ impl Landmarks {
             }
         }
         Ok(())
+    }
+
+    /// Gives `take` numbers that are the same for no other landmarks.
+    pub(super) fn hash(&self, mut take: impl FnMut(u64)) {
+        for rules in [&self.rules, &self.fallbacks] {
+            take(rules.len() as u64);
+            for (addresses, rule) in rules {
+                take(addresses.start);
+                take(addresses.end);
+                take(Packed::from(*rule).0);
+            }
+        }
+        self.switches.iter().copied().for_each(take);
     }
 
     /// Whether the function at an address changes stacks in its frame.

@@ -8,6 +8,7 @@
 
 mod build;
 mod bytes;
+mod cache_file;
 mod cfi;
 mod dictionary;
 mod elf;
@@ -15,6 +16,7 @@ mod encode;
 mod entries;
 mod error;
 mod expression;
+mod identity;
 mod inflate;
 mod landmarks;
 mod registers;
@@ -25,7 +27,9 @@ mod table;
 mod window;
 
 pub use build::build;
+pub use cache_file::CacheError;
 pub use error::{BuildError, Limits};
+pub use identity::{Identity, identify};
 pub use rule::{Cfa, Rule, Saved, Unsupported};
 pub use source::Source;
 pub use table::{Geometry, Table};

@@ -14,6 +14,12 @@ pub trait Source {
     /// # Errors
     /// What reading answers.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Its size in bytes, now.
+    ///
+    /// # Errors
+    /// What asking for it answers.
+    fn size(&self) -> io::Result<u64>;
 }
 
 impl Source for File {
@@ -35,6 +41,10 @@ impl Source for File {
         }
         Ok(done)
     }
+
+    fn size(&self) -> io::Result<u64> {
+        self.metadata().map(|metadata| metadata.len())
+    }
 }
 
 impl Source for [u8] {
@@ -48,6 +58,10 @@ impl Source for [u8] {
             *to = *from;
         }
         Ok(count)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
     }
 }
 

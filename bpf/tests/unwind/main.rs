@@ -3,4 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 mod against_gimli;
+mod cache;
+mod call_frame_information;
 mod files;
+mod hostile;
+mod made;
+mod sources;
