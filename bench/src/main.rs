@@ -11,6 +11,7 @@ mod process;
 mod readelf;
 mod spread;
 mod stock;
+mod tables;
 mod walk;
 mod workload;
 
@@ -40,6 +41,8 @@ enum Measurement {
     Walk(walk::Options),
     /// Whole stacks of programs as they are shipped: 15 minutes
     Stock(stock::Options),
+    /// Unwind tables of a whole host beside readelf: 10 minutes
+    Tables(tables::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -70,5 +73,6 @@ fn run(binary: &Binary, measurement: Measurement) -> anyhow::Result<()> {
         Measurement::Peers(options) => peers::run(binary, options),
         Measurement::Walk(options) => walk::run(binary, &options),
         Measurement::Stock(options) => stock::run(binary, &options),
+        Measurement::Tables(options) => tables::run(binary, &options),
     }
 }

@@ -104,7 +104,10 @@ impl Parser {
             take(Line::Section(section.split(' ').next().unwrap_or_default()));
             return;
         }
-        let words: Vec<&str> = line.split_whitespace().collect();
+        // A register that is in another is `r10 (r10)`, or `r3 (rbx)`.
+        let is_name = |word: &&str| word.starts_with('(');
+        let words = line.split_whitespace().filter(|word| !is_name(word));
+        let words: Vec<&str> = words.collect();
         match words.as_slice() {
             ["LOC", "CFA", columns @ ..] => {
                 let column = |name: &str| columns.iter().position(|column| *column == name);
@@ -211,7 +214,7 @@ mod tests {
             00000018 0000000000000014 0000001c FDE cie=00000000 pc=0000000000001040..0000000000001062\n\n\
             00000048 0000000000000024 0000001c FDE cie=00000030 pc=0000000000001020..0000000000001040\n\
             \x20  LOC           CFA      rbx   rbp   ra    \n0000000000001020 rsp+16   c-24  c-16  c-8   \n\
-            0000000000001030 exp      u     u     c-8   \n\n00000090 ZERO terminator\n";
+            0000000000001030 exp      r3 (rbx) u     c-8   \n\n00000090 ZERO terminator\n";
         let mut lines = Vec::new();
         let mut parser = Parser::default();
         for line in text.lines() {

@@ -1,0 +1,178 @@
+//! The unwind tables of a whole host: their size, what building them costs, and whether they say what readelf says.
+
+mod agree;
+mod files;
+mod heap;
+
+use crate::agent::Binary;
+use crate::machine;
+use crate::spread::Spread;
+use agree::Agreement;
+use anyhow::Context;
+use bpf::unwind::{Limits, Table, build};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// How often each table is built for its time.
+const ROUNDS: usize = 5;
+/// Files with at least so many rows are told one by one: the others are too quick to be timed.
+const LARGE_ROWS: u64 = 100_000;
+/// What building may take beside the table itself.
+const BYTES_A_FUNCTION: u64 = 16;
+const BYTES_IN_ALL: u64 = 1 << 20;
+
+#[derive(clap::Args, Clone)]
+pub(crate) struct Options {
+    /// Directories and files to look at
+    #[arg(default_values = ["/usr/bin", "/usr/sbin", "/usr/lib"])]
+    roots: Vec<PathBuf>,
+    /// Tell each file by itself, not only the large ones
+    #[arg(long)]
+    each: bool,
+}
+
+/// One file's table.
+#[derive(Clone, Copy, Debug)]
+struct Built {
+    rows: u64,
+    bytes: u64,
+    /// In use at most while it was built, the table included.
+    peak: u64,
+    /// To build it with the page cache warm.
+    seconds: Spread,
+}
+
+/// Sums over files.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    files: u64,
+    without_table: u64,
+    rows: u64,
+    bytes: u64,
+    raw_rows: u64,
+    seconds: f64,
+    /// Files that took more memory than they may.
+    too_hungry: u64,
+    agreement: Agreement,
+}
+
+/// Builds and compares all, and prints what was found.
+pub(crate) fn run(binary: &Binary, options: &Options) -> anyhow::Result<()> {
+    println!(
+        "Measured {}: times are medians of {ROUNDS} (least to most), page cache warm, one thread\n",
+        machine::describe()
+    );
+    println!(
+        "| file | raw rows | M raw rows/s | rows | bytes a row | peak heap, MB | allowed, MB |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|");
+    let mut sums = Sums::default();
+    for path in files::find(&options.roots) {
+        let one = one(binary, &path, &mut sums).with_context(|| path.display().to_string());
+        match one {
+            Ok((built, agreement)) if options.each || agreement.rows >= LARGE_ROWS => {
+                println!("{}", line(&path, built, &agreement));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                sums.without_table += 1;
+                eprintln!("{error:#}");
+            }
+        }
+    }
+    println!("\n{}", summary(&sums));
+    Ok(())
+}
+
+fn one(binary: &Binary, path: &Path, sums: &mut Sums) -> anyhow::Result<(Built, Agreement)> {
+    sums.files += 1;
+    let built = built(path)?;
+    let agreement = agree::compare(&binary.program, path)?;
+    for example in &agreement.examples {
+        eprintln!("{}: {example}", path.display());
+    }
+    sums.rows += built.rows;
+    sums.bytes += built.bytes;
+    sums.raw_rows += agreement.rows;
+    sums.seconds += built.seconds.median;
+    if built.peak > allowed(built, &agreement) {
+        sums.too_hungry += 1;
+        eprintln!("{}: {} bytes of heap", path.display(), built.peak);
+    }
+    sums.agreement.add(agreement.clone());
+    Ok((built, agreement))
+}
+
+fn built(path: &Path) -> anyhow::Result<Built> {
+    let file = File::open(path)?;
+    let table = || build(&file, 0, &Limits::default());
+    let (first, peak): (Result<Table, _>, usize) = heap::peak_of(table);
+    let first = first?;
+    let mut seconds = Vec::new();
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        table()?;
+        seconds.push(begin.elapsed().as_secs_f64());
+    }
+    Ok(Built {
+        rows: first.rows().count() as u64,
+        bytes: first.image().len() as u64,
+        peak: peak as u64,
+        seconds: Spread::of(seconds.into_iter()),
+    })
+}
+
+fn allowed(built: Built, agreement: &Agreement) -> u64 {
+    built.bytes + agreement.functions * BYTES_A_FUNCTION + BYTES_IN_ALL
+}
+
+fn line(path: &Path, built: Built, agreement: &Agreement) -> String {
+    let millions = |seconds: f64| agreement.rows as f64 / seconds / 1e6;
+    let Spread {
+        median,
+        least,
+        most,
+    } = built.seconds;
+    format!(
+        "| {} | {} | {:.1} ({:.1} to {:.1}) | {} | {:.2} | {:.2} | {:.2} |",
+        path.display(),
+        agreement.rows,
+        millions(median),
+        millions(most),
+        millions(least),
+        built.rows,
+        built.bytes as f64 / built.rows.max(1) as f64,
+        built.peak as f64 / 1e6,
+        allowed(built, agreement) as f64 / 1e6
+    )
+}
+
+fn summary(sums: &Sums) -> String {
+    let found = &sums.agreement;
+    let explained: Vec<String> = found
+        .explained
+        .iter()
+        .map(|(reason, rows)| format!("{rows} {reason}"))
+        .collect();
+    format!(
+        "{} files, {} of them without a table. {} rows in {:.1} MB: {:.3} bytes a row, from {} raw rows at {:.1} M/s. Heap \
+         beyond table + 16 bytes a function + 1 MiB: {} files.\n\nOf readelf's {} rows of {} functions {} are the same, {} \
+         are explained ({}), {} are different. Behind {} functions a rule goes on that should not.",
+        sums.files,
+        sums.without_table,
+        sums.rows,
+        sums.bytes as f64 / 1e6,
+        sums.bytes as f64 / sums.rows.max(1) as f64,
+        sums.raw_rows,
+        sums.raw_rows as f64 / sums.seconds / 1e6,
+        sums.too_hungry,
+        found.rows,
+        found.functions,
+        found.equal,
+        found.explained.values().sum::<u64>(),
+        explained.join(", "),
+        found.different,
+        found.overrun
+    )
+}
