@@ -12,6 +12,9 @@ const MACHINE: [u8; 2] = if cfg!(target_arch = "aarch64") {
     [62, 0]
 };
 
+/// Debug information by itself: it is never mapped, and readelf cannot read its frames.
+const DEBUG: &str = "/usr/lib/debug";
+
 /// Every 64-bit program and library for this machine in `roots`, each once whatever its names; a root may be a file.
 pub(crate) fn find(roots: &[PathBuf]) -> Vec<PathBuf> {
     let (mut found, mut seen) = (Vec::new(), HashSet::new());
@@ -20,7 +23,7 @@ pub(crate) fn find(roots: &[PathBuf]) -> Vec<PathBuf> {
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             continue;
         };
-        if metadata.is_dir() {
+        if metadata.is_dir() && path != Path::new(DEBUG) {
             let entries = fs::read_dir(&path).into_iter().flatten().flatten();
             left.extend(entries.map(|entry| entry.path()));
         } else if metadata.is_file()
