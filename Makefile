@@ -19,7 +19,7 @@ help:
 	@echo "make run           compile it and start 'thermograph agent' as root; ARGS=... are its arguments"
 	@echo "make test          compile and run every test but the next ones, as root"
 	@echo "make test-kernels  run the agent on Debian's kernels in an emulator; ARGS=... are parts of names of tests"
-	@echo "make bench         compile and run the benchmarks, as root; ARGS=peers|walk|stock [OPTIONS] for one of them"
+	@echo "make bench         compile and run the benchmarks, as root; ARGS=peers, walk, stock or tables for one of them"
 	@echo "make lint          check formatting and clippy"
 
 build:

@@ -1,4 +1,4 @@
-//! What the kernel itself measures of BPF programs.
+//! What the kernel itself measures of BPF programs and maps.
 
 use anyhow::Context;
 use libbpf_rs::libbpf_sys;
@@ -79,23 +79,37 @@ pub(crate) fn program(pid: u32, name: &str) -> anyhow::Result<Option<OwnedFd>> {
     Ok(Some(unsafe { OwnedFd::from_raw_fd(file) }))
 }
 
+/// Kernel memory of the maps that process `pid` holds open, bytes.
+pub(crate) fn map_bytes(pid: u32) -> u64 {
+    let of_map = |fdinfo: String| Some((field(&fdinfo, "map_id")?, field(&fdinfo, "memlock")?));
+    let maps: BTreeMap<u64, u64> = fdinfos(pid).filter_map(of_map).collect();
+    maps.values().sum()
+}
+
 /// Those that process `pid` holds open by their ids: several descriptors may be of one program.
 fn perf_event_programs(pid: u32) -> BTreeMap<u64, Runs> {
+    fdinfos(pid)
+        .filter_map(|fdinfo| perf_event_program(&fdinfo))
+        .collect()
+}
+
+/// /proc/PID/fdinfo/N of all descriptors; none of a process that is gone.
+fn fdinfos(pid: u32) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fdinfo"));
     let entries = entries.into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| perf_event_program(&fs::read_to_string(entry.path()).ok()?))
-        .collect()
+    entries.filter_map(|entry| fs::read_to_string(entry.path()).ok())
+}
+
+fn field(fdinfo: &str, name: &str) -> Option<u64> {
+    let value = fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+    value?.trim().parse().ok()
 }
 
 /// Reads /proc/PID/fdinfo/N: the program's id and its runs, if it is a perf_event program.
 fn perf_event_program(fdinfo: &str) -> Option<(u64, Runs)> {
-    let field = |name: &str| -> Option<u64> {
-        let value = fdinfo
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
-        value?.trim().parse().ok()
-    };
+    let field = |name| field(fdinfo, name);
     if field("prog_type")? != u64::from(libbpf_sys::BPF_PROG_TYPE_PERF_EVENT) {
         return None;
     }

@@ -41,7 +41,7 @@ enum Measurement {
     Walk(walk::Options),
     /// Whole stacks of programs as they are shipped: 15 minutes
     Stock(stock::Options),
-    /// Unwind tables of a whole host beside readelf: 10 minutes
+    /// Unwind tables of a whole host beside readelf: 2 minutes
     Tables(tables::Options),
 }
 

@@ -8,7 +8,7 @@ mod table;
 use crate::agent::{Agent, Binary};
 use crate::capture::Capture;
 use crate::launched::Launched;
-use crate::{machine, process, workload};
+use crate::{bpf_stats, machine, process, workload};
 use anyhow::{Context, anyhow};
 use ends::{End, Entries};
 use programs::{PROGRAMS, Program, When};
@@ -73,9 +73,10 @@ pub(crate) fn run(binary: &Binary, options: &Options) -> anyhow::Result<()> {
     }
     let used = process::usage(agent.pid());
     println!(
-        "\nThe agent: {:.2} % of a core, peak RSS {:.1} MB.\n\n{}",
+        "\nThe agent: {:.2} % of a core, peak RSS {:.1} MB, at the end {:.1} MB of kernel maps.\n\n{}",
         used.cpu.saturating_sub(before.cpu).as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0,
         used.peak_rss as f64 / 1e6,
+        bpf_stats::map_bytes(agent.pid()) as f64 / 1e6,
         table::LEGEND
     );
     Ok(())
