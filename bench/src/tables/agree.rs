@@ -168,26 +168,39 @@ impl Comparison<'_> {
             }
             Verdict::Different => {
                 self.found.different += 1;
-                if self.found.examples.len() < TOLD {
-                    self.found.examples.push(format!(
+                tell(&mut self.found.examples, || {
+                    format!(
                         "{:x}: readelf {} {} {}, here {ours}",
                         row.address, row.cfa, row.frame_pointer, row.return_address
-                    ));
-                }
+                    )
+                });
             }
         }
     }
 
-    /// Behind a function that no other follows at once nothing is known.
+    /// Behind a function and its padding nothing is known.
     fn overruns(&mut self) {
         self.covered.sort_by_key(|range| range.start);
         let mut end = 0;
         for range in &self.covered {
-            if end != 0 && range.start > end + PADDING && !self.ours.at(end).starts_with("end") {
+            let ours = self.ours.at(end + PADDING);
+            if end != 0 && range.start > end + PADDING && !ours.starts_with("end") {
                 self.found.overrun += 1;
+                tell(&mut self.found.examples, || {
+                    format!(
+                        "{end:x}: readelf knows nothing until {:x}, here {ours}",
+                        range.start
+                    )
+                });
             }
             end = end.max(range.end);
         }
+    }
+}
+
+fn tell(examples: &mut Vec<String>, example: impl FnOnce() -> String) {
+    if examples.len() < TOLD {
+        examples.push(example());
     }
 }
 
