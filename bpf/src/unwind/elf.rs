@@ -32,6 +32,8 @@ pub(super) struct Elf {
     pub(super) frames: Vec<Frames>,
     /// Where the program begins, if it is one.
     pub(super) entry: u64,
+    /// A library, a dynamic linker, or a program that may lie anywhere.
+    pub(super) position_independent: bool,
     /// Names of functions, unless the file is stripped.
     pub(super) symbols: Option<Symbols>,
     /// Whether the Go linker made it.
@@ -94,6 +96,7 @@ impl Elf {
             segments: program_headers.iter().filter_map(load).collect(),
             frames: Vec::new(),
             entry: header.e_entry(LittleEndian),
+            position_independent: header.e_type(LittleEndian) == elf::ET_DYN,
             symbols: None,
             go: false,
             interpreter: segment(elf::PT_INTERP).and_then(|segment| interpreter(source, segment)),

@@ -77,7 +77,7 @@ impl Landmarks {
         if elf.registers.machine != Machine::X86_64 {
             return Ok(landmarks);
         }
-        if elf.entry != 0 {
+        if is_entry(source, elf)? {
             let range = elf.entry..elf.entry.saturating_add(ENTRY_BYTES);
             landmarks.fallbacks.push((range, Rule::End));
         }
@@ -151,6 +151,25 @@ pub(super) fn switch_in_frame(rule: Rule) -> Rule {
         } => Rule::Switch,
         rule => rule,
     }
+}
+
+/// Whether the address that the file header gives is where a program begins. Old linkers gave libraries one too: that of
+/// whatever lies first.
+fn is_entry(source: &(impl Source + ?Sized), elf: &Elf) -> Result<bool, BuildError> {
+    // What an entry does first without which no program could go on: it takes the stack pointer, which arguments lie at, or
+    // clears rbp, as the ABI asks. Behind endbr64, if there is one.
+    const FIRST: [&[u8]; 3] = [&[0x31, 0xed], &[0x48, 0x31, 0xed], &[0x48, 0x89, 0xe7]];
+    const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
+    if elf.interpreter.is_some() || !elf.position_independent {
+        return Ok(elf.entry != 0);
+    }
+    let Some((offset, _)) = elf.code(elf.entry) else {
+        return Ok(false);
+    };
+    let mut code = [0; 8];
+    source.read_at(&mut code, offset)?;
+    let code = code.strip_prefix(ENDBR64).unwrap_or(&code);
+    Ok(FIRST.iter().any(|first| code.starts_with(first)))
 }
 
 /// Whether it may be linked with musl: no other libc goes without call frame information.

@@ -78,6 +78,8 @@ impl Cfi {
 /// An ELF file with one executable segment.
 #[derive(Clone)]
 pub(crate) struct Made {
+    /// 2: ET_EXEC, 3: ET_DYN.
+    pub(crate) kind: u8,
     pub(crate) machine: u16,
     pub(crate) code_offset: u64,
     pub(crate) code_address: u64,
@@ -96,6 +98,7 @@ pub(crate) struct Made {
 impl Made {
     pub(crate) fn new(eh_frame: Cfi) -> Self {
         Self {
+            kind: 2,
             machine: EM_X86_64.0,
             code_offset: 0x10_0000,
             code_address: 0x40_0000,
@@ -205,7 +208,7 @@ impl Made {
         };
         let mut header = b"\x7fELF\x02\x01\x01".to_vec();
         header.resize(16, 0);
-        header.extend([3, 0]);
+        header.extend([self.kind, 0]);
         header.extend(self.machine.to_le_bytes());
         header.extend([1, 0, 0, 0]);
         for number in [self.entry, 64, sections_at] {

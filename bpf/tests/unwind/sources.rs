@@ -133,6 +133,23 @@ fn entry() {
     assert_eq!(at(&made, [0, 20]), [Rule::None, rsp(8)]);
 }
 
+/// Old linkers gave libraries an entry: whatever lies first. A dynamic linker, and a static program that may lie anywhere,
+/// have a true one, which begins as no function does.
+#[test]
+fn entry_of_a_library() {
+    let mut made = Made::new(functions(Cfi::eh_frame(), &[(20, 30)]));
+    made.kind = 3;
+    made.entry = CODE;
+    assert_eq!(at(&made, [0, 20]), [Rule::None, rsp(8)]);
+    for first in [
+        &[0x48, 0x89, 0xe7][..],
+        &[0xf3, 0x0f, 0x1e, 0xfa, 0x31, 0xed],
+    ] {
+        made.code[..first.len()].copy_from_slice(first);
+        assert_eq!(at(&made, [0, 20]), [Rule::End, rsp(8)]);
+    }
+}
+
 /// Go's functions that change stacks are steps by frame pointer where they have a frame; its entries end stacks; the
 /// assembly counts, not what wraps it. Frames have the frame pointer that Go's linker does not tell of.
 #[test]
