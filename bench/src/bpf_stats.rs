@@ -1,9 +1,9 @@
 //! What the kernel itself measures of BPF programs and maps.
 
 use anyhow::Context;
+use libbpf_rs::MapHandle;
 use libbpf_rs::libbpf_sys;
-use libbpf_rs::query::ProgInfoIter;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -61,22 +61,15 @@ pub(crate) fn runs(program: BorrowedFd<'_>) -> Runs {
     perf_event_program(&text).map_or_else(Runs::default, |(_, runs)| runs)
 }
 
-/// The perf_event program called `name` that process `pid` holds open.
-pub(crate) fn program(pid: u32, name: &str) -> anyhow::Result<Option<OwnedFd>> {
-    let held = perf_event_programs(pid);
-    let Some(program) = ProgInfoIter::default()
-        .find(|program| program.name == name && held.contains_key(&u64::from(program.id)))
-    else {
-        return Ok(None);
-    };
-    // SAFETY: takes a number and gives a new file descriptor or a negative error.
-    let file = unsafe { libbpf_sys::bpf_prog_get_fd_by_id(program.id) };
-    if file < 0 {
-        return Err(std::io::Error::from_raw_os_error(-file))
-            .with_context(|| format!("cannot open the program {name}"));
-    }
-    // SAFETY: the file descriptor is new and nobody else's.
-    Ok(Some(unsafe { OwnedFd::from_raw_fd(file) }))
+/// The maps that process `pid` holds open.
+pub(crate) fn maps(pid: u32) -> Vec<MapHandle> {
+    let ids: BTreeSet<u64> = fdinfos(pid)
+        .filter_map(|fdinfo| field(&fdinfo, "map_id"))
+        .collect();
+    let ids = ids.into_iter().filter_map(|id| u32::try_from(id).ok());
+    // One may be gone by now.
+    ids.filter_map(|id| MapHandle::from_map_id(id).ok())
+        .collect()
 }
 
 /// Kernel memory of the maps that process `pid` holds open, bytes.

@@ -1,9 +1,10 @@
 //! The kernel's own walk, bpf_get_stack, in programs that do nothing else.
 
+use super::sums;
 use crate::capture::Sums;
-use anyhow::{Context, bail};
+use anyhow::Context;
+use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use skeleton::{BaselineSkel, BaselineSkelBuilder};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -49,21 +50,6 @@ impl<'object> Baseline<'object> {
 
     /// What they have walked since they were loaded.
     pub(crate) fn sums(&self) -> anyhow::Result<Sums> {
-        let mut sums = Sums::default();
-        let cpus = self
-            .0
-            .maps
-            .frames
-            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)?;
-        for cpu in cpus.iter().flatten() {
-            let (words, _) = cpu.as_chunks::<8>();
-            let [samples, user, kernel] = *words else {
-                bail!("the sums of a CPU are {} bytes", cpu.len());
-            };
-            sums.samples += u64::from_ne_bytes(samples);
-            sums.user_frames += u64::from_ne_bytes(user);
-            sums.kernel_frames += u64::from_ne_bytes(kernel);
-        }
-        Ok(sums)
+        sums::read(&self.0.maps.frames)
     }
 }

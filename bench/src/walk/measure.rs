@@ -1,6 +1,7 @@
 //! Slices of time: in each one contestant walks the stacks of the load, one after the other, round by round, so that what
 //! changes on the machine changes for all.
 
+use super::alone::Alone;
 use super::baseline::{Baseline, Part};
 use super::load::Load;
 use super::ticking::Ticking;
@@ -9,7 +10,8 @@ use crate::bpf_stats::{self, Runs};
 use crate::capture::Sums;
 use anyhow::{Context, anyhow};
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::Duration;
 
@@ -23,18 +25,18 @@ const ALMOST_NEVER: u32 = 1;
 pub(crate) enum Contestant {
     /// bpf_get_stack and nothing else.
     Kernel(Part),
-    /// The agent's walk and nothing else: a program of this name that the agent has loaded, but does not run.
-    Alone(&'static str, Part),
+    /// The agent's walk and nothing else.
+    Alone(Part),
     /// The agent as it is: walk and count.
     Agent,
 }
 
 pub(crate) const CONTESTANTS: [Contestant; 6] = [
     Contestant::Kernel(Part::User),
-    Contestant::Alone("walk_user", Part::User),
+    Contestant::Alone(Part::User),
     Contestant::Kernel(Part::Kernel),
     Contestant::Kernel(Part::Both),
-    Contestant::Alone("walk_both", Part::Both),
+    Contestant::Alone(Part::Both),
     Contestant::Agent,
 ];
 
@@ -42,7 +44,7 @@ impl Contestant {
     /// The part of the stack that it walks.
     pub(crate) fn part(self) -> Part {
         match self {
-            Contestant::Kernel(part) | Contestant::Alone(_, part) => part,
+            Contestant::Kernel(part) | Contestant::Alone(part) => part,
             Contestant::Agent => Part::Both,
         }
     }
@@ -66,7 +68,7 @@ pub(crate) struct Plan {
     pub(crate) seconds: u64,
 }
 
-/// The slices of each contestant of [`CONTESTANTS`], one a round; none of one that is not there.
+/// The slices of each contestant of [`CONTESTANTS`], one a round.
 pub(crate) type Slices = Vec<Vec<Slice>>;
 
 /// Lets all of them walk the stacks of `load`.
@@ -94,11 +96,11 @@ fn rounds(
     for _ in 0..plan.rounds {
         for (contestant, slices) in CONTESTANTS.iter().zip(&mut slices) {
             let slice = match contestant {
-                Contestant::Kernel(part) => Some(of_kernel(baseline, *part, &cpus, plan)?),
-                Contestant::Alone(name, _) => of_walk(binary, name, &cpus, plan)?,
-                Contestant::Agent => Some(of_agent(binary, load, plan)?),
+                Contestant::Kernel(part) => of_kernel(baseline, *part, &cpus, plan)?,
+                Contestant::Alone(part) => of_walk(binary, *part, &cpus, plan)?,
+                Contestant::Agent => of_agent(binary, load, plan)?,
             };
-            slices.extend(slice);
+            slices.push(slice);
         }
     }
     Ok(slices)
@@ -120,23 +122,18 @@ fn of_kernel(
     })
 }
 
-fn of_walk(
-    binary: &Binary,
-    name: &str,
-    cpus: &BTreeSet<u32>,
-    plan: Plan,
-) -> anyhow::Result<Option<Slice>> {
+fn of_walk(binary: &Binary, part: Part, cpus: &BTreeSet<u32>, plan: Plan) -> anyhow::Result<Slice> {
     let agent = start(binary, ALMOST_NEVER)?;
-    let Some(program) = bpf_stats::program(agent.pid(), name)? else {
-        return Ok(None);
-    };
     thread::sleep(WARM_UP);
-    let runs = runs_of(program.as_fd(), cpus, plan)?;
-    Ok(Some(Slice {
+    let mut storage = MaybeUninit::uninit();
+    let alone = Alone::load(&mut storage, agent.pid())?;
+    let before = alone.sums()?;
+    let runs = runs_of(alone.program(part), cpus, plan)?;
+    Ok(Slice {
         runs,
-        sums: None,
+        sums: Some(alone.sums()?.since(before)),
         of_load: None,
-    }))
+    })
 }
 
 fn runs_of(program: BorrowedFd<'_>, cpus: &BTreeSet<u32>, plan: Plan) -> anyhow::Result<Runs> {

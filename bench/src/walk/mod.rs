@@ -1,8 +1,10 @@
 //! What walking a stack costs: the agent's walk beside the kernel's own, on the same stacks in the same run.
 
+mod alone;
 mod baseline;
 mod load;
 mod measure;
+mod sums;
 mod table;
 mod ticking;
 

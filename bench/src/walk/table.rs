@@ -10,11 +10,11 @@ use std::fmt::Write;
 /// What the columns mean.
 pub(crate) const LEGEND: &str = "\
 Time is the kernel's own, of the program that takes a sample, and holds two readings of a clock. Frames are those of the same \
-turn; those of the walk alone are the agent's of the same round. bpf_get_stack follows frame pointers, into \
+turn. bpf_get_stack follows frame pointers, into \
 nowhere where code keeps none, and stops at 127 frames. \
 The last column is the time of a sample by that of bpf_get_stack on the same part, round by round.\n";
 
-/// One row a contestant that was there.
+/// One row a contestant.
 pub(crate) fn markdown(load: Load, hertz: u32, slices: &Slices) -> String {
     let of_load = of(slices, Contestant::Agent)
         .iter()
@@ -29,13 +29,6 @@ pub(crate) fn markdown(load: Load, hertz: u32, slices: &Slices) -> String {
     );
     text.push_str("|---|--:|--:|--:|--:|--:|\n");
     for (contestant, own) in CONTESTANTS.iter().zip(slices) {
-        if own.is_empty() {
-            continue;
-        }
-        let frames = match contestant {
-            Contestant::Alone(..) => of(slices, Contestant::Agent),
-            _ => own.as_slice(),
-        };
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
@@ -44,7 +37,6 @@ pub(crate) fn markdown(load: Load, hertz: u32, slices: &Slices) -> String {
             cells(
                 *contestant,
                 own,
-                frames,
                 of(slices, Contestant::Kernel(contestant.part()))
             )
         );
@@ -57,8 +49,8 @@ fn label(contestant: Contestant) -> &'static str {
         Contestant::Kernel(Part::User) => "bpf_get_stack, user",
         Contestant::Kernel(Part::Kernel) => "bpf_get_stack, kernel",
         Contestant::Kernel(Part::Both) => "bpf_get_stack, both",
-        Contestant::Alone(_, Part::User) => "walk alone, user",
-        Contestant::Alone(_, _) => "walk alone, both",
+        Contestant::Alone(Part::User) => "walk alone, user",
+        Contestant::Alone(_) => "walk alone, both",
         Contestant::Agent => "agent: walk and count, both",
     }
 }
@@ -69,7 +61,7 @@ fn of(slices: &Slices, contestant: Contestant) -> &[Slice] {
         .map_or(&[], |(_, slices)| slices)
 }
 
-fn cells(contestant: Contestant, own: &[Slice], frames: &[Slice], kernel: &[Slice]) -> String {
+fn cells(contestant: Contestant, own: &[Slice], kernel: &[Slice]) -> String {
     let nanos = |slice: &Slice| slice.runs.nanos as f64 / slice.runs.count as f64;
     let per_sample = |slice: &Slice, frames: fn(&Sums) -> u64| {
         let sums = slice.sums.unwrap_or_default();
@@ -82,7 +74,6 @@ fn cells(contestant: Contestant, own: &[Slice], frames: &[Slice], kernel: &[Slic
     };
     let user = |slice: &Slice| with_user * per_sample(slice, |sums| sums.user_frames);
     let kernel_frames = |slice: &Slice| with_kernel * per_sample(slice, |sums| sums.kernel_frames);
-    let pairs = own.iter().zip(frames);
     let ratio = match contestant {
         Contestant::Kernel(_) => String::new(),
         _ => {
@@ -92,10 +83,13 @@ fn cells(contestant: Contestant, own: &[Slice], frames: &[Slice], kernel: &[Slic
     };
     [
         Spread::of(own.iter().map(|slice| nanos(slice) / 1e3)).text(2),
-        Spread::of(frames.iter().map(user)).median_text(1),
-        Spread::of(frames.iter().map(kernel_frames)).median_text(1),
-        Spread::of(pairs.map(|(own, frames)| nanos(own) / (user(frames) + kernel_frames(frames))))
-            .text(0),
+        Spread::of(own.iter().map(user)).median_text(1),
+        Spread::of(own.iter().map(kernel_frames)).median_text(1),
+        Spread::of(
+            own.iter()
+                .map(|own| nanos(own) / (user(own) + kernel_frames(own))),
+        )
+        .text(0),
         ratio,
     ]
     .join(" | ")

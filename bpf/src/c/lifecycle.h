@@ -1,30 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/*
- * Generations: which program a process ran when it was sampled.
- *
- * A process id names several programs one after the other, by exec and by reuse. Each fork and exec gives the process
- * a new generation: the time of that event. It lives in the storage of the group's leader and dies with it, so a
- * reused id starts anew. Being a time of the same clock as the perf records of mappings, it also says which of them
- * came before and which after.
- */
+/* Births of programs: each fork and exec begins a generation. */
 #pragma once
 
 #include "mapping.h"
+#include "process.h"
 #include "window.h"
 #include <bpf/bpf_tracing.h>
-
-struct process_state {
-	u64 generation;
-	/* FILTER_DESCENDANTS: it is one. */
-	u64 followed;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct process_state);
-} processes SEC(".maps");
 
 static __always_inline bool passes_filter(u32 tgid, const struct process_state *process)
 {
