@@ -24,6 +24,7 @@ Examples:
   thermograph agent                  watch this host on http://127.0.0.1:4041
   thermograph record -p 1234         profile one process into a file
   thermograph record -- make -j4     profile a command and all it starts
+  thermograph unwind /bin/ls         show how stacks through a program are walked
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `record -- CMD` exits as CMD does.";
 
@@ -55,6 +56,32 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage; with -- CMD that of CMD, 128 + N if signal N ended it.";
 
+const UNWIND_HELP: &str = "\
+A row is what the walk does from its address on, up to the next row: how it finds the canonical frame address (CFA, the \
+caller's stack pointer), where the caller's frame pointer is (rbp, on aarch64 x29), and where the return address is, in \
+the spelling of `readelf --debug-dump=frames-interp`:
+
+  0000000000001136 rsp+16 c-16 c-8
+                      CFA = rsp + 16; rbp is saved at CFA - 16, the return address at CFA - 8
+  u                   not saved: as it was
+  exp                 a DWARF expression, one of the few that compilers write
+  plt                 a stub of the procedure linkage table
+  signal              a signal frame: the kernel saved all registers in it
+  switch              a frame pointer step that may lead to another stack (Go)
+  end                 the entry of a program or thread; also where nothing is known from
+                      here on, so that the walk tries a frame pointer step
+  unsupported:REASON  the file says more than the walk can do: cfa-expression,
+                      cfa-register, return-address, frame-pointer, too-many-rules, bad-cfi
+
+Neighbours that are equal are one row, and so is padding of up to 15 bytes with the function before it. Addresses are the \
+file's own (ELF addresses), as `readelf`, `objdump` and `nm` show them.
+
+Examples:
+  thermograph unwind /lib/x86_64-linux-gnu/libc.so.6 | less
+  thermograph unwind --stats target/release/server
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
 /// Place in the help behind what is a command's own.
 const LAST: usize = 900;
 
@@ -77,6 +104,8 @@ pub(crate) enum Command {
     Agent(Box<AgentArgs>),
     /// Profile the host, a process or a command into a file
     Record(RecordArgs),
+    /// Show how stacks through a program or library are walked
+    Unwind(UnwindArgs),
 }
 
 /// Log level, counted from `info`.
@@ -190,6 +219,18 @@ pub(crate) struct RecordArgs {
     /// Command to start and profile, with its arguments
     #[arg(last = true, value_name = "CMD")]
     pub(crate) cmd: Vec<OsString>,
+}
+
+/// `thermograph unwind`.
+#[derive(Args, Debug)]
+#[command(after_help = UNWIND_HELP)]
+pub(crate) struct UnwindArgs {
+    /// Program or shared library, an ELF file for x86-64 or aarch64
+    pub(crate) file: PathBuf,
+
+    /// Print no rows but how many there are, of how many different rules, their size and the time it took to make them
+    #[arg(long)]
+    pub(crate) stats: bool,
 }
 
 /// Format of a recording: gzip'd pprof, or one line `comm;root;...;leaf count` a stack.

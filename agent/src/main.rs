@@ -48,6 +48,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Agent(args) => commands::agent(args),
         Command::Record(args) => commands::record(args),
+        Command::Unwind(args) => commands::unwind(args),
     }
 }
 

@@ -5,7 +5,9 @@ mod destination;
 mod outcome;
 mod record;
 mod signals;
+mod unwind;
 mod workload;
 
 pub(crate) use agent::agent;
 pub(crate) use record::record;
+pub(crate) use unwind::unwind;

@@ -28,7 +28,7 @@ fn agent(args: &[&str], environment: &[(&str, &str)]) -> AgentArgs {
         .command
     {
         Command::Agent(agent) => *agent,
-        Command::Record(_) => panic!("not agent"),
+        Command::Record(_) | Command::Unwind(_) => panic!("not agent"),
     }
 }
 
@@ -391,7 +391,7 @@ fn record() {
             .command
         {
             Command::Record(record) => record,
-            Command::Agent(_) => panic!("not record"),
+            Command::Agent(_) | Command::Unwind(_) => panic!("not record"),
         }
     };
     let file = |name: &str| Ok(Output::File(name.into()));

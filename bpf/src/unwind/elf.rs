@@ -2,7 +2,7 @@
 
 use super::bytes::Bytes;
 use super::error::BuildError;
-use super::registers::Registers;
+use super::registers::{Machine, Registers};
 use super::source::{Source, read_array, read_exact};
 use object::LittleEndian;
 use object::elf::{self, CompressionHeader64, FileHeader64, ProgramHeader64, SectionHeader64};
@@ -79,6 +79,56 @@ pub(super) enum FramesKind {
     /// .eh_frame, found by PT_GNU_EH_FRAME: ends with its terminator.
     EhFrameToTerminator,
     DebugFrame,
+}
+
+/// The executable parts of an ELF file: what ties offsets in it, by which tables are kept, to its addresses.
+#[derive(Debug)]
+pub struct Code {
+    /// What it runs on.
+    pub machine: Machine,
+    /// In the order of their addresses.
+    pub segments: Vec<CodeSegment>,
+}
+
+/// An executable PT_LOAD, as far as it is in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeSegment {
+    /// In the file.
+    pub offset: u64,
+    /// ELF address of its first byte.
+    pub address: u64,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Code {
+    /// Reads it from the headers.
+    ///
+    /// # Errors
+    /// Those of [`build`](super::build) that come from reading and from headers.
+    pub fn read(source: &(impl Source + ?Sized)) -> Result<Self, BuildError> {
+        let elf = Elf::read(source)?;
+        let executable = elf.segments.iter().filter(|segment| segment.executable);
+        let mut segments: Vec<_> = executable
+            .map(
+                |&Load {
+                     offset,
+                     address,
+                     size,
+                     ..
+                 }| CodeSegment {
+                    offset,
+                    address,
+                    size,
+                },
+            )
+            .collect();
+        segments.sort_by_key(|segment| segment.address);
+        Ok(Self {
+            machine: elf.registers.machine,
+            segments,
+        })
+    }
 }
 
 impl Elf {

@@ -28,8 +28,10 @@ mod window;
 
 pub use build::build;
 pub use cache_file::CacheError;
+pub use elf::{Code, CodeSegment};
 pub use error::{BuildError, Limits};
 pub use identity::{Identity, identify};
+pub use registers::Machine;
 pub use rule::{Cfa, Rule, Saved, Unsupported};
 pub use source::Source;
 pub use table::{Geometry, Table};

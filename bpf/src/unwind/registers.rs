@@ -14,10 +14,31 @@ pub(super) struct Registers {
     pub(super) general: u8,
 }
 
+/// A machine whose stacks can be walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Machine {
+pub enum Machine {
+    /// x86-64, also called AMD64.
     X86_64,
+    /// 64-bit ARM.
     Aarch64,
+}
+
+impl Machine {
+    /// The assembler's name of a general register, by its DWARF number.
+    pub fn register_name(self, number: u8) -> Option<&'static str> {
+        let names: &[_] = match self {
+            Self::X86_64 => &[
+                "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11",
+                "r12", "r13", "r14", "r15",
+            ],
+            Self::Aarch64 => &[
+                "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12",
+                "x13", "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24",
+                "x25", "x26", "x27", "x28", "x29", "x30", "sp",
+            ],
+        };
+        names.get(usize::from(number)).copied()
+    }
 }
 
 /// rsp, rbp; the return address has the number of rip.

@@ -1,6 +1,5 @@
 //! Every row that gimli makes of a file's .eh_frame is compared with what the table says there.
 
-use crate::files::{library, programs_below};
 use bpf::unwind::{Cfa, Limits, Rule, Saved, Table, Unsupported, build};
 use gimli::{
     BaseAddresses, CfaRule, EhFrame, EndianSlice, LittleEndian, Operation, Register, RegisterRule,
@@ -12,6 +11,7 @@ use object::{Architecture, Object, ObjectSection, elf};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
+use tests::elf_files::{library, programs_below};
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 

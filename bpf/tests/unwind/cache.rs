@@ -80,7 +80,7 @@ fn identities() {
 /// The build id that `readelf` shows is the one found.
 #[test]
 fn build_id() {
-    let path = crate::files::library("libc.so.6").unwrap();
+    let path = tests::elf_files::library("libc.so.6").unwrap();
     let shown = std::process::Command::new("readelf")
         .arg("-n")
         .arg(&path)

@@ -139,11 +139,7 @@ impl Made {
         let (symbols, names) = (place(symbols), place(names));
         let interpreter = place(self.interpreter.unwrap_or_default().into());
 
-        let flags = if self.compress {
-            SHF_COMPRESSED.0.into()
-        } else {
-            0
-        };
+        let flags = if self.compress { SHF_COMPRESSED.0 } else { 0 };
         let mut list = vec![
             ("", 0, 0, 0, (0, 0), 0),
             (

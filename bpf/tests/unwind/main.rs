@@ -5,7 +5,6 @@
 mod against_gimli;
 mod cache;
 mod call_frame_information;
-mod files;
 mod hostile;
 mod made;
 mod sources;

@@ -97,7 +97,7 @@ fn gives_back_what_it_was_given() {
     for seed in 1..200 {
         let given = rows(3000, seed);
         let table = given.encode();
-        for (&offset, _) in &given.0 {
+        for &offset in given.0.keys() {
             for offset in [offset.saturating_sub(1), offset, offset + 1] {
                 assert_eq!(table.lookup(offset as u32), given.at(offset), "{offset}");
             }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A shared library of the system, unless it has none of that name.
-pub(crate) fn library(name: &str) -> Option<PathBuf> {
+pub fn library(name: &str) -> Option<PathBuf> {
     let machine = format!("{}-linux-gnu", std::env::consts::ARCH);
     ["/lib", "/usr/lib", "/lib64", "/usr/lib64"]
         .into_iter()
@@ -16,7 +16,7 @@ pub(crate) fn library(name: &str) -> Option<PathBuf> {
 }
 
 /// Every 64-bit program and library below a directory, each once whatever its names.
-pub(crate) fn programs_below(directory: &Path) -> Vec<PathBuf> {
+pub fn programs_below(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut seen = std::collections::HashSet::new();
     let mut directories = vec![directory.to_owned()];

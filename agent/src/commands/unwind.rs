@@ -1,0 +1,182 @@
+//! `thermograph unwind`: what the walk does at every place of a file.
+
+use crate::cli::UnwindArgs;
+use anyhow::{Context, Result, bail};
+use bpf::unwind::{BuildError, Cfa, Code, CodeSegment, Limits, Machine, Rule, Saved, Table, build};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// A table is of 4 GiB of a file.
+const PIECE_BITS: u32 = 32;
+
+/// Prints rows or statistics and returns the exit status.
+pub(crate) fn unwind(args: &UnwindArgs) -> Result<ExitCode> {
+    let path = args.file.display();
+    let file = open(&args.file)?;
+    let begin = Instant::now();
+    let (code, tables) = read(&file).map_err(|error| match error {
+        BuildError::Io(error) => anyhow::Error::new(error).context(format!("cannot read {path}")),
+        BuildError::NotElf | BuildError::Machine => {
+            anyhow::anyhow!("{path} {error}: give a program or a shared library")
+        }
+        _ => anyhow::anyhow!("{path} {error}: `readelf -lS {path}` shows what it says of itself"),
+    })?;
+    let elapsed = begin.elapsed();
+    if tables.values().all(Table::is_empty) {
+        eprintln!(
+            "thermograph: {path} has no call frame information: stacks through it are walked by frame pointer"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = if args.stats {
+        let sum = |of: fn(&Table) -> usize| tables.values().map(of).sum::<usize>();
+        let rows = sum(|table| table.rows().count());
+        let rules = sum(|table| table.geometry().rule_count as usize);
+        let bytes = sum(|table| table.image().len());
+        let each = bytes as f64 / rows as f64;
+        let milliseconds = elapsed.as_secs_f64() * 1e3;
+        writeln!(
+            out,
+            "{rows} rows, {rules} distinct rules, {bytes} bytes ({each:.2} a row), built in {milliseconds:.2} ms"
+        )
+    } else {
+        code.segments
+            .iter()
+            .try_for_each(|segment| print_rows(&mut out, code.machine, segment, &tables))
+    };
+    match written.and_then(|()| out.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => {
+            written.context("cannot write to stdout")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let metadata = file
+        .metadata()
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    if !metadata.is_file() {
+        bail!(
+            "{} is no file: give a program or a shared library",
+            path.display()
+        );
+    }
+    Ok(file)
+}
+
+/// The tables of all pieces of a file that have code.
+fn read(file: &File) -> Result<(Code, BTreeMap<u32, Table>), BuildError> {
+    let code = Code::read(file)?;
+    let mut tables = BTreeMap::new();
+    let file_size = file.metadata()?.len();
+    for CodeSegment { offset, size, .. } in &code.segments {
+        // No more pieces than there are, whatever the header says.
+        let last = offset
+            .saturating_add(*size)
+            .min(file_size)
+            .saturating_sub(1);
+        for piece in offset >> PIECE_BITS..=last >> PIECE_BITS {
+            // A file has fewer than 2^63 bytes.
+            let piece = piece as u32;
+            if let Entry::Vacant(vacant) = tables.entry(piece) {
+                vacant.insert(build(file, piece, &Limits::default())?);
+            }
+        }
+    }
+    Ok((code, tables))
+}
+
+/// Prints the rows in a segment by their ELF addresses.
+fn print_rows(
+    out: &mut impl Write,
+    machine: Machine,
+    segment: &CodeSegment,
+    tables: &BTreeMap<u32, Table>,
+) -> io::Result<()> {
+    let rows = tables.iter().flat_map(|(piece, table)| {
+        let base = u64::from(*piece) << PIECE_BITS;
+        table
+            .rows()
+            .map(move |(offset, rule)| (base + offset, rule))
+    });
+    let mut rows = rows.peekable();
+    let mut first = Rule::None;
+    while let Some((_, rule)) = rows.next_if(|(offset, _)| *offset <= segment.offset) {
+        first = rule;
+    }
+    if first != Rule::None {
+        print_row(out, machine, segment.address, first)?;
+    }
+    let end = segment.offset.saturating_add(segment.size);
+    for (offset, rule) in rows.take_while(|(offset, _)| *offset < end) {
+        print_row(
+            out,
+            machine,
+            offset - segment.offset + segment.address,
+            rule,
+        )?;
+    }
+    Ok(())
+}
+
+fn print_row(out: &mut impl Write, machine: Machine, address: u64, rule: Rule) -> io::Result<()> {
+    writeln!(out, "{address:016x} {}", Spelled { machine, rule })
+}
+
+/// A rule in the spelling of `readelf --debug-dump=frames-interp`: CFA, frame pointer, return address.
+struct Spelled {
+    machine: Machine,
+    rule: Rule,
+}
+
+impl fmt::Display for Spelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cfa, saved) = match self.rule {
+            Rule::None | Rule::End => return f.write_str("end u u"),
+            Rule::Signal => return f.write_str("signal exp exp"),
+            Rule::Switch => return f.write_str("switch u u"),
+            Rule::Unsupported(why) => return write!(f, "unsupported:{why} u u"),
+            Rule::Frame { cfa, saved } => (cfa, saved),
+        };
+        match cfa {
+            Cfa::Register { register, offset } => {
+                // A table has no other registers.
+                let name = self.machine.register_name(register).unwrap_or("?");
+                write!(f, "{name}{offset:+} ")?;
+            }
+            Cfa::Deref { .. } => f.write_str("exp ")?,
+            Cfa::Plt { .. } => f.write_str("plt ")?,
+        }
+        let place = |slot: i16| Place(i32::from(slot) * 8);
+        match (saved, self.machine) {
+            (Saved::Nothing, Machine::Aarch64) => f.write_str("u u"),
+            (Saved::Nothing, Machine::X86_64) => f.write_str("u c-8"),
+            (Saved::FramePointer(slot), _) => write!(f, "{} c-8", place(slot)),
+            (Saved::AtFramePointer, _) => f.write_str("exp c-8"),
+            (Saved::Pair(slot), _) => {
+                write!(f, "{} {}", place(slot), Place(i32::from(slot) * 8 + 8))
+            }
+            (Saved::Link(slot), _) => write!(f, "u {}", place(slot)),
+        }
+    }
+}
+
+/// A distance from the canonical frame address.
+struct Place(i32);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{:+}", self.0)
+    }
+}

@@ -1,0 +1,132 @@
+//! `thermograph unwind`: its rows beside readelf's, its statistics, what it says to wrong files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use tests::elf_files::{library, programs_below};
+use tests::machine::say;
+use tests::readelf::compare;
+use tests::thermograph::{Finished, Run, binary};
+
+/// Asserts that readelf and `thermograph` agree at every row of readelf's, but for those for which `thermograph` says why.
+fn agree(file: &Path) {
+    let compared = compare(file);
+    say(&format!(
+        "{}: {} rows as readelf has them, explained: {:?}, of functions that overlap: {}",
+        file.display(),
+        compared.equal,
+        compared.explained,
+        compared.overlapping
+    ));
+    let first = compared.different.iter().take(10).collect::<Vec<_>>();
+    assert!(
+        compared.agrees(),
+        "{}: {} rows differ: {first:#?}",
+        file.display(),
+        compared.different.len()
+    );
+    assert!(
+        compared.equal > 10,
+        "{}: nothing to compare",
+        file.display()
+    );
+}
+
+/// Every row of readelf's, of a fixed set of files: C, C++, assembly with its own CFA registers and expressions, Rust.
+#[test]
+fn agrees_with_readelf() {
+    let libraries = [
+        "libc.so.6",
+        "libm.so.6",
+        "libstdc++.so.6",
+        "libcrypto.so.3",
+        "libgcrypt.so.20",
+    ];
+    for file in libraries.into_iter().filter_map(library) {
+        agree(&file);
+    }
+    agree(Path::new("/bin/sh"));
+    agree(&binary());
+    agree(&std::env::current_exe().unwrap());
+}
+
+fn unwind(args: &[&str]) -> Finished {
+    Run::new([&["unwind"], args].concat()).start().finish()
+}
+
+/// `--stats` counts the rows that are printed without it.
+#[test]
+fn statistics() {
+    let own = std::env::current_exe().unwrap();
+    let own = own.to_str().unwrap();
+    let rows = unwind(&[own]).stdout.lines().count();
+    let stats = unwind(&["--stats", own]).stdout;
+    let words: Vec<&str> = stats.split_whitespace().collect();
+    let [
+        count,
+        "rows,",
+        rules,
+        "distinct",
+        "rules,",
+        bytes,
+        "bytes",
+        each,
+        "a",
+        "row),",
+        ..,
+    ] = words[..]
+    else {
+        panic!("{stats}");
+    };
+    assert_eq!(count.parse(), Ok(rows));
+    let [rules, bytes]: [u32; 2] = [rules, bytes].map(|number| number.parse().unwrap());
+    assert!((10..2048).contains(&rules), "{stats}");
+    let quotient = format!("({:.2}", f64::from(bytes) / rows as f64);
+    assert_eq!(each, quotient);
+}
+
+/// What is wrong with a file, its name, and what to do about it.
+#[test]
+fn wrong_files() {
+    for (args, expected) in [
+        (
+            ["/nonexistent"],
+            "cannot open /nonexistent: No such file or directory",
+        ),
+        (["/"], "/ is no file: give a program or a shared library"),
+        (
+            ["/proc/version"],
+            "/proc/version is not an ELF file: give a program or a shared library",
+        ),
+    ] {
+        let run = unwind(&args);
+        assert_eq!(run.status.code(), Some(1));
+        assert!(run.stderr.contains(expected), "{}", run.stderr);
+        assert_eq!(run.stdout, "");
+    }
+}
+
+/// As above, whatever is installed.
+#[test]
+#[ignore = "takes minutes; run it by hand"]
+fn agrees_with_readelf_everywhere() {
+    let files = programs_below(Path::new("/usr"));
+    let (mut equal, mut overlapping, mut different) = (0, 0, 0);
+    let mut explained: BTreeMap<String, u64> = BTreeMap::new();
+    for file in &files {
+        let found = compare(file);
+        equal += found.equal;
+        overlapping += found.overlapping;
+        different += found.different.len();
+        for (reason, count) in found.explained {
+            *explained.entry(reason).or_default() += count;
+        }
+        for difference in found.different.iter().take(3) {
+            say(&format!("{}: {difference}", file.display()));
+        }
+    }
+    say(&format!(
+        "{} files: {equal} rows equal, explained {explained:?}, {overlapping} overlapping, {different} different",
+        files.len()
+    ));
+    assert_eq!(different, 0);
+}
