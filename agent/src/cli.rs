@@ -33,7 +33,8 @@ Every setting can also come from the environment (--push-interval as THERMOGRAPH
 --config (push_interval = \"15s\"). A flag counts more than the environment, the environment more than the file; an empty \
 variable counts as not set, and a name that does not exist is an error.
 
-Writes nothing but a page token, and that only when it listens beyond loopback without --page-token.
+Writes unwind tables to the cache directory, and else nothing but a page token, that only when it listens beyond loopback \
+without --page-token.
 
 Examples:
   thermograph agent
@@ -167,6 +168,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/thermograph")]
     pub(crate) data_dir: PathBuf,
 
+    /// How stacks are walked.
+    #[command(flatten)]
+    pub(crate) unwind: UnwindArgs,
+
     /// Pyroscope server to push to [default: none, nothing leaves the host]
     #[arg(long, value_name = "URL", value_parser = value::server_url)]
     pub(crate) pyroscope_url: Option<Url>,
@@ -192,6 +197,22 @@ pub(crate) struct AgentArgs {
     pub(crate) pyroscope_tenant_id: Option<String>,
 }
 
+/// What the walk of stacks may take, and where its tables are kept.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UnwindArgs {
+    /// Kernel memory for walking stacks, MiB: what is sampled most has its unwind tables there
+    #[arg(long, value_name = "MIB", default_value = "48", value_parser = value::unwind_memory())]
+    pub(crate) unwind_memory: u64,
+
+    /// Directory of unwind tables, which can be deleted at any time
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/cache/thermograph/tables"
+    )]
+    pub(crate) cache_dir: PathBuf,
+}
+
 /// `thermograph record`.
 #[derive(Args, Debug)]
 #[command(after_help = RECORD_HELP, override_usage = "thermograph record [OPTIONS] [-p PID | -- CMD [ARGS]...]")]
@@ -215,6 +236,10 @@ pub(crate) struct RecordArgs {
     /// What to write
     #[arg(long, value_enum, default_value_t = Format::Pprof)]
     pub(crate) format: Format,
+
+    /// How stacks are walked.
+    #[command(flatten)]
+    pub(crate) unwind: UnwindArgs,
 
     /// Command to start and profile, with its arguments
     #[arg(last = true, value_name = "CMD")]

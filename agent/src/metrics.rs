@@ -1,11 +1,13 @@
 //! What the agent says of itself, for Prometheus: counted where it happens, read when it is asked for.
 
+mod walks;
+
 use crate::naming::NamingTrouble;
 use crate::sampling::{Collector, Status};
 use crate::store::Store;
 use prometheus_client::collector::Collector as MetricsCollector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
@@ -30,6 +32,7 @@ impl MetricsCollector for SelfMetrics {
         samples(&mut encoder, &status)?;
         ticks_by_cpu(&mut encoder, &self.collector.lost_by_cpu())?;
         windows(&mut encoder, &status)?;
+        walks::walks(&mut encoder, &status, &self.collector)?;
         let naming = *self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         mappings_and_names(&mut encoder, &status, naming)?;
         let help = "Bytes of profiles kept for the page.";
@@ -58,20 +61,6 @@ fn samples(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result 
         ("counts_full", counters.counts_full),
     ];
     counters_by(encoder, "thermograph_samples_lost", help, "reason", lost)?;
-    let help = "Samples that are counted but incomplete, by what is wrong with their stack.";
-    let incomplete = [
-        ("stack_lost", status.stackless),
-        ("too_deep", status.too_deep),
-        ("hash_collision", counters.hash_collisions),
-        ("astray", status.astray),
-    ];
-    counters_by(
-        encoder,
-        "thermograph_samples_incomplete",
-        help,
-        "reason",
-        incomplete,
-    )?;
     counter(
         encoder,
         "thermograph_idle_ticks",
@@ -227,9 +216,37 @@ fn counters_by<'a>(
     label: &str,
     values: impl IntoIterator<Item = (&'a str, u64)>,
 ) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (value, count) in values {
-        ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
+    let values = values
+        .into_iter()
+        .map(|(value, count)| (value, ConstCounter::new(count)));
+    encode_family(encoder, name, help, label, values)
+}
+
+fn gauges_by<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: impl IntoIterator<Item = (&'a str, u64)>,
+) -> fmt::Result {
+    let gauge = |value| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    let values = values
+        .into_iter()
+        .map(|(label, value)| (label, gauge(value)));
+    encode_family(encoder, name, help, label, values)
+}
+
+/// Metrics of one kind, told apart by a label.
+fn encode_family<'a, M: EncodeMetric + TypedMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: impl Iterator<Item = (&'a str, M)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, M::TYPE)?;
+    for (value, metric) in values {
+        metric.encode(family.encode_family(&[(label, value)])?)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! A piece of work that takes too long is given up: another thread takes the place of the one that hangs in it, so that
 //! the rest goes on. One that panics is given up too.
 
+use rustix::process::{getpriority_process, setpriority_process};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +49,8 @@ pub(crate) struct Pool<J> {
 
 struct Shared<J> {
     options: Options,
+    /// Of the thread that started the pool; one that replaces another later may have more.
+    nice: i32,
     state: Mutex<State<J>>,
     /// Something was put into the queue, or the pool is closed.
     changed: Condvar,
@@ -75,6 +78,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             options,
+            nice: getpriority_process(None).unwrap_or(0),
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 running: HashMap::new(),
@@ -187,7 +191,11 @@ fn start_thread<J: Send + Sync + 'static>(
     let of_thread = Arc::clone(shared);
     std::thread::Builder::new()
         .name(shared.options.name.to_owned())
-        .spawn(move || of_thread.run(number))?;
+        .spawn(move || {
+            // A pool must not outrun the programs of the host, and to give up priority is allowed to everyone.
+            let _ = setpriority_process(None, of_thread.nice);
+            of_thread.run(number);
+        })?;
     state.next += 1;
     state.threads += 1;
     Ok(())

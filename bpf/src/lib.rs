@@ -35,6 +35,7 @@ pub use libbpf_rs::OpenObject;
 pub use lists::{LONGEST_LIST, List, Published, UnwindMapping};
 pub use profiler::{
     CgroupController, CgroupEvent, CgroupSource, Counters, Filter, Options, Profiler, period,
+    table_memory,
 };
 pub use sideband::{Records, Sideband};
 pub use tables::{NoTable, Slot};

@@ -361,7 +361,7 @@ impl View {
 
     /// Writes a number that programs may be reading, after all that was written before it.
     pub(crate) fn publish<T: Number>(&self, at: usize, number: T) {
-        if at % size_of::<T>() == 0 && at + size_of::<T>() <= self.bytes {
+        if at.is_multiple_of(size_of::<T>()) && at + size_of::<T>() <= self.bytes {
             // SAFETY: the place is aligned, lies within the mapping, and is only ever written as an atomic from here on.
             unsafe { number.store(self.memory.as_ptr().add(at)) };
         }

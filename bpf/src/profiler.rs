@@ -44,6 +44,18 @@ pub fn period(frequency: u32) -> u64 {
     1_000_000_000 / u64::from(frequency.max(1))
 }
 
+/// What unwind tables may take so that all maps together take `total` bytes of kernel memory, and what each CPU beyond two needs
+/// for itself. At a high frequency the others leave little, but never less than a quarter.
+pub fn table_memory(total: u64, frequency: u32, window: Duration) -> Result<u64, Error> {
+    let samples = samples_per_window(frequency, window)?;
+    let cached = cached_frames()?.min(2 * types::step_limits::CACHED_FRAMES.0);
+    let others = ring_bytes(samples)
+        + Windows::bytes(samples, capacity(samples))
+        + Unwinder::bytes_without_tables()
+        + u64::from(cached) * size_of::<types::frame>() as u64;
+    Ok(total.saturating_sub(others).max(total / 4))
+}
+
 /// Whom to sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -177,7 +189,7 @@ impl<'obj> Profiler<'obj> {
         let mut open = ThermographSkelBuilder::default()
             .open(storage)
             .map_err(load_error)?;
-        let samples = samples_per_window(options)?;
+        let samples = samples_per_window(options.frequency, options.window)?;
         let ring_bytes = ring_bytes(samples);
         open.maps
             .stack_ring
@@ -191,10 +203,7 @@ impl<'obj> Profiler<'obj> {
             rodata.config = config(options, ring_bytes);
         }
         let skeleton = open.load().map_err(load_error)?;
-        let windows = Windows::new(
-            &skeleton.maps,
-            samples.saturating_mul(2).next_power_of_two(),
-        )?;
+        let windows = Windows::new(&skeleton.maps, capacity(samples))?;
 
         let mut links = Vec::new();
         let programs = &skeleton.progs;
@@ -351,10 +360,15 @@ fn cached_frames() -> Result<u32, Error> {
 }
 
 /// Samples of a window in which every CPU is busy.
-fn samples_per_window(options: &Options) -> Result<u32, Error> {
+fn samples_per_window(frequency: u32, window: Duration) -> Result<u32, Error> {
     let cpus = cpus::online()?.len() as u64;
-    let samples = u64::from(options.frequency) * options.window.as_millis() as u64 * cpus / 1000;
+    let samples = u64::from(frequency) * window.as_millis() as u64 * cpus / 1000;
     Ok(samples.clamp(1024, 1 << 20) as u32)
+}
+
+/// Elements of each map, for so many samples a window: none shall be full.
+fn capacity(samples: u32) -> u32 {
+    samples.saturating_mul(2).next_power_of_two()
 }
 
 fn ring_bytes(samples: u32) -> u64 {

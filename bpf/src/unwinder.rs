@@ -49,6 +49,12 @@ impl Unwinder {
         })
     }
 
+    /// Bytes of kernel memory for lists, and for knowing where tables are.
+    pub(crate) fn bytes_without_tables() -> u64 {
+        let slots = u64::from(types::table_limits::MAX_TABLES.0);
+        LIST_BUDGET + slots * size_of::<types::table>() as u64
+    }
+
     /// A slot for a table that is still to be built; nothing if all are taken.
     pub fn reserve(&mut self) -> Option<Slot> {
         self.tables.reserve()

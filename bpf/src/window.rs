@@ -92,6 +92,15 @@ impl Windows {
         })
     }
 
+    /// Bytes of kernel memory that both sets take with so many samples in each: buckets (a pointer and a lock), and elements, which
+    /// the kernel keeps behind a header of 48 bytes. Threads are few.
+    pub(crate) fn bytes(samples: u32, capacity: u32) -> u64 {
+        let element = |key: usize, value: usize| (48 + key + value).next_power_of_two() as u64;
+        let count = element(size_of::<types::count_key>(), size_of::<types::count>());
+        let stack = element(size_of::<u64>(), size_of::<types::stack_state>());
+        2 * (3 * 16 * u64::from(capacity) + (count + stack) * u64::from(samples))
+    }
+
     /// Elements that fit into each map of a set.
     pub(crate) fn capacity(&self) -> u32 {
         self.wanted

@@ -196,6 +196,51 @@ impl Outcome {
         )
     }
 
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Entry => "entry",
+            Outcome::TooDeep => "too_deep",
+            Outcome::KernelThread => "kernel_thread",
+            Outcome::IoWorker => "io_worker",
+            Outcome::Exiting => "exiting",
+            Outcome::Exec => "exec",
+            Outcome::Idle => "idle",
+            Outcome::Unreadable => "memory_unreadable",
+            Outcome::NoMappings => "mappings_not_read",
+            Outcome::NoMapping => "no_mapping",
+            Outcome::Astray => "astray",
+            Outcome::NoFramePointer => "no_frame_pointer",
+            Outcome::NoFramePointerInJit => "no_frame_pointer_in_jit",
+            Outcome::Unsupported(reason) => match reason {
+                Unsupported::CfaExpression => "unsupported_cfa_expression",
+                Unsupported::CfaRegister => "unsupported_cfa_register",
+                Unsupported::ReturnAddress => "unsupported_return_address",
+                Unsupported::FramePointer => "unsupported_frame_pointer",
+                Unsupported::TooManyRules => "too_many_rules",
+                Unsupported::BadCfi => "bad_cfi",
+                Unsupported::Unknown => "unsupported",
+            },
+            Outcome::TablePending(_) => "table_pending",
+            Outcome::TableUnreadable(_) => "table_unreadable",
+            Outcome::TableOverBudget(_) => "table_over_budget",
+            Outcome::Compat32 => "compat_32",
+            Outcome::ListChanged => "mappings_changed",
+            Outcome::RingFull => "stack_lost",
+            Outcome::Unknown(_) => "unknown",
+        }
+    }
+
+    /// The file whose table was missing.
+    pub fn file(self) -> Option<FileId> {
+        match self {
+            Outcome::TablePending(file)
+            | Outcome::TableUnreadable(file)
+            | Outcome::TableOverBudget(file) => Some(file),
+            _ => None,
+        }
+    }
+
     /// The frame that shows this outcome to a person; nothing where there is nothing to say.
     pub fn frame(self) -> Option<&'static str> {
         Some(match self {

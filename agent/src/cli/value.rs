@@ -16,6 +16,11 @@ pub(super) fn frequency() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=10_000)
 }
 
+/// MiB of kernel memory: beside tables, there are rings and counts to be held.
+pub(super) fn unwind_memory() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(8..=4096)
+}
+
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(
         |_| "write an IP address and a port, such as 127.0.0.1:4041, 0.0.0.0:4041 or [::1]:4041",

@@ -140,6 +140,8 @@ impl Parts {
             frequency: args.frequency,
             idle: args.idle,
             filter: Filter::Everything,
+            kernel_memory: args.unwind.unwind_memory << 20,
+            cache: args.unwind.cache_dir.clone(),
             interval: args.push_interval,
         };
         let period = options.period();
@@ -175,8 +177,7 @@ impl Parts {
 
     /// Ends both threads; when this returns, what they had is with the exporter.
     fn stop(self) {
-        self.collector.stop();
-        if self.assembler.join().is_err() {
+        if self.collector.stop() && self.assembler.join().is_err() {
             tracing::error!("the naming thread has panicked");
         }
     }

@@ -134,6 +134,8 @@ impl Recording {
             frequency: args.frequency,
             idle: false,
             filter,
+            kernel_memory: args.unwind.unwind_memory << 20,
+            cache: args.unwind.cache_dir.clone(),
             // Nobody takes profiles by interval here.
             interval: WINDOW,
         };

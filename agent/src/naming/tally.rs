@@ -14,13 +14,11 @@ const CAPTURE_STACKS: usize = 2_000_000;
 /// What was added up for one stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
-    pub(super) events: u64,
     pub(super) amount: u64,
 }
 
 impl Sums {
     fn add(&mut self, sample: &Sample) {
-        self.events = self.events.saturating_add(sample.events);
         self.amount = self.amount.saturating_add(sample.amount);
     }
 }

@@ -16,6 +16,7 @@ pub(crate) use files::Files;
 pub(crate) use mappings::Mapping;
 pub(crate) use mappings::Mappings;
 pub(crate) use processes::{Processes, Trouble};
+pub(crate) use publisher::PublishDelays;
 
 /// The process that a thread belongs to; nothing if there is none of this id. /proc has a directory for each thread too,
 /// though it does not list them.

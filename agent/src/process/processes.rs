@@ -3,7 +3,7 @@
 use super::files::Hint;
 use super::mappings::{Inserted, Mapping};
 use super::program::Program;
-use super::{Files, MappedFile, Mappings, maps};
+use super::{Files, MappedFile, Mappings, PublishDelays, maps};
 use bpf::sideband::{Event, MmapRecord, Record, monotonic_nanos};
 use bpf::{FileId, Thread};
 use std::collections::{HashMap, HashSet};
@@ -31,6 +31,7 @@ pub(crate) struct Processes {
     pub(super) unpublished: HashSet<u32>,
     files: Files,
     maps: maps::Reader,
+    pub(super) delays: PublishDelays,
     trouble: Trouble,
     /// Records are missing since /proc was last read.
     incomplete: bool,
@@ -38,12 +39,13 @@ pub(crate) struct Processes {
 
 impl Processes {
     /// Knows no process yet.
-    pub(crate) fn new(files: Files) -> Self {
+    pub(crate) fn new(files: Files, delays: PublishDelays) -> Self {
         Self {
             by_tgid: HashMap::new(),
             unpublished: HashSet::new(),
             files,
             maps: maps::Reader::default(),
+            delays,
             trouble: Trouble::default(),
             incomplete: false,
         }
@@ -103,9 +105,7 @@ impl Processes {
         for Record { time, event } in records {
             match event {
                 Event::Fork { parent, child } => self.fork(parent, child, time),
-                Event::Exec { tgid } => {
-                    self.begin(tgid, Program::new(time, Arc::default(), 0));
-                }
+                Event::Exec { tgid } => self.begin(tgid, Program::execed(time)),
                 Event::Exit { tgid } => self.end(tgid, time),
                 Event::Mmap(mmap) => self.map(&mmap, time),
                 Event::Lost(records) => lost += records,
@@ -255,6 +255,7 @@ impl Processes {
             Inserted::No => self.trouble.mappings_dropped += 1,
             Inserted::Yes => {
                 program.publication.is_outdated();
+                program.publication.is_waiting(time);
                 self.unpublished.insert(mmap.tgid);
             }
         }
@@ -347,7 +348,7 @@ mod tests {
     /// A sample of before an exec is looked up in what was mapped before it, one of after it in what was mapped after it.
     #[test]
     fn programs_of_one_process_are_told_apart() {
-        let mut processes = Processes::new(Files::for_test());
+        let mut processes = Processes::new(Files::for_test(), PublishDelays::default());
         processes.apply(vec![fork(10), map(20, 0x1000), exec(30), map(40, 0x8000)]);
         let has = |generation, address| {
             let mappings = processes.mappings(thread(generation)).unwrap();
@@ -360,7 +361,7 @@ mod tests {
     /// A process whose end is among the lost records is forgotten all the same.
     #[test]
     fn lost_ends_are_made_up_for() {
-        let mut processes = Processes::new(Files::for_test());
+        let mut processes = Processes::new(Files::for_test(), PublishDelays::default());
         let lost = Record {
             time: 20,
             event: Event::Lost(7),

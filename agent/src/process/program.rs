@@ -31,6 +31,13 @@ impl Program {
         }
     }
 
+    /// The one that an exec began at `time`: nothing of it is mapped yet.
+    pub(super) fn execed(time: u64) -> Self {
+        let mut program = Self::new(time, Arc::default(), 0);
+        program.publication.is_waiting(time);
+        program
+    }
+
     /// The one that a fork made at `time` begins with.
     pub(super) fn forked(&self, time: u64) -> Self {
         Self {

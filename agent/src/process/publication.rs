@@ -1,5 +1,6 @@
 //! What the walk in the kernel has been told of one program's mappings, and when it may be told more.
 
+use super::PublishDelays;
 use bpf::List;
 use std::rc::Rc;
 
@@ -19,6 +20,10 @@ pub(super) struct Publication {
     made: u64,
     /// CLOCK_MONOTONIC nanoseconds at which walks began to use that list; nothing while they do not.
     since: Option<u64>,
+    /// When the first change was recorded that walks do not go by yet, CLOCK_MONOTONIC nanoseconds.
+    waiting_since: Option<u64>,
+    /// Some list of this program was published before.
+    ever: bool,
     not_before: u64,
     pause: u64,
     /// When the bytes written so far would have been written at the allowed pace.
@@ -62,11 +67,30 @@ impl Publication {
         self.since.is_some()
     }
 
+    /// The first or another change was recorded at `time`.
+    pub(super) fn is_waiting(&mut self, time: u64) {
+        self.waiting_since.get_or_insert(time);
+    }
+
+    /// Notes how long walks had to wait, if they go by the list now.
+    pub(super) fn measure(&mut self, delays: &PublishDelays) {
+        let (Some(published), Some(recorded)) = (self.since, self.waiting_since.take()) else {
+            return;
+        };
+        let delay = published.saturating_sub(recorded) as f64 / 1e9;
+        if std::mem::replace(&mut self.ever, true) {
+            delays.mapping.observe(delay);
+        } else {
+            delays.program.observe(delay);
+        }
+    }
+
     /// What a fork made at `time` has: the kernel programs hand on what was published.
     pub(super) fn inherited(&self, time: u64) -> Self {
         Self {
             list: self.list.clone(),
             made: self.made,
+            ever: true,
             since: self.since.filter(|since| *since < time),
             ..Self::default()
         }

@@ -4,9 +4,30 @@ use super::program::Program;
 use super::{Mappings, Processes};
 use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, List, Published, Slot, Unwinder};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// Time from the record of an exec, a fork or a mapping to the moment at which walks go by it.
+#[derive(Clone, Debug)]
+pub(crate) struct PublishDelays {
+    /// Of new programs.
+    pub(crate) program: Histogram,
+    /// Of what a program maps later.
+    pub(crate) mapping: Histogram,
+}
+
+impl Default for PublishDelays {
+    fn default() -> Self {
+        // From 50 us to 1.6 s.
+        let histogram = || Histogram::new(exponential_buckets(50e-6, 2.0, 16));
+        Self {
+            program: histogram(),
+            mapping: histogram(),
+        }
+    }
+}
 
 impl Processes {
     /// Publishes the mappings of every process that the walk is still to be told of, and whose turn it is. All records
@@ -30,7 +51,7 @@ impl Processes {
                 continue;
             }
             match publish(tgid, program, unwinder, &mut slot, read_until, &mut lists)? {
-                Fate::Over => {}
+                Fate::Over => program.publication.measure(&self.delays),
                 Fate::NotYet => {
                     program.publication.try_again(now);
                     left.push(tgid);

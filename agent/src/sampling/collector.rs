@@ -4,16 +4,19 @@
 use super::owners::{self, Owners};
 use super::resolve::{Resolved, resolve};
 use super::schedule::{Moment, WINDOW};
+use super::walks::Walks;
 use super::window::{CaptureId, Window};
 use crate::owner::CgroupMount;
-use crate::process::{Files, Processes, Trouble};
+use crate::process::{Files, Processes, PublishDelays, Trouble};
 use crate::unwind::{TableCounts, Tables};
 use anyhow::{Context, Result, bail};
-use bpf::{Counters, Filter, OpenObject, Outcome, Profiler, Records, Sideband, UnwindMemory};
+use bpf::{Counters, Filter, OpenObject, Profiler, Records, Sideband, UnwindMemory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::setpriority_process;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -23,6 +26,10 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_secs(1);
 /// How long the first sample waits for tables: those that an earlier start has built are there by then.
 const HEAD_START: Duration = Duration::from_millis(500);
+/// How long the last window may take.
+const LAST_WINDOW: Duration = Duration::from_secs(5);
+/// Of the thread, as soon as it samples: who runs a program that is sampled must not keep it from being known.
+const NICE: i32 = -19;
 /// Windows that may wait to be named. With so many waiting the one that is counted goes on until there is room.
 const WAITING: usize = 4;
 
@@ -34,6 +41,10 @@ pub(crate) struct SamplingOptions {
     /// The idle task too.
     pub(crate) idle: bool,
     pub(crate) filter: Filter,
+    /// Bytes of kernel memory for all of it.
+    pub(crate) kernel_memory: u64,
+    /// Directory of unwind tables.
+    pub(crate) cache: PathBuf,
     /// Length of a push interval, a multiple of [`WINDOW`].
     pub(crate) interval: Duration,
 }
@@ -67,12 +78,6 @@ pub(crate) struct Status {
     /// Elements in the largest map of the last window, and how many fit.
     pub(crate) map_elements: u64,
     pub(crate) map_capacity: u64,
-    /// Samples whose stack never reached the agent.
-    pub(crate) stackless: u64,
-    /// Samples whose stack has more frames than fit: their roots are missing.
-    pub(crate) too_deep: u64,
-    /// Samples whose chain of frame pointers led astray: their roots are missing.
-    pub(crate) astray: u64,
     pub(crate) trouble: Trouble,
     pub(crate) tables: TableCounts,
     pub(crate) unwind_memory: UnwindMemory,
@@ -93,6 +98,8 @@ pub(crate) struct Collector {
 struct Shared {
     status: Mutex<Status>,
     lost_by_cpu: Mutex<Vec<(u32, u64)>>,
+    walks: Mutex<Walks>,
+    delays: PublishDelays,
 }
 
 impl Collector {
@@ -171,6 +178,16 @@ impl Collector {
         lock(&self.shared.lost_by_cpu).clone()
     }
 
+    /// How walks ended so far.
+    pub(crate) fn walks(&self) -> Walks {
+        lock(&self.shared.walks).clone()
+    }
+
+    /// How long the walk had to wait to be told of mappings so far.
+    pub(crate) fn publish_delays(&self) -> &PublishDelays {
+        &self.shared.delays
+    }
+
     /// Whether the thread is still there.
     pub(crate) fn is_running(&self) -> bool {
         lock(&self.thread)
@@ -178,14 +195,24 @@ impl Collector {
             .is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Ends the window and the thread; the last window is in the channel when this returns.
-    pub(crate) fn stop(&self) {
+    /// Ends the window and the thread; the last window is in the channel when this returns. False if the thread does not end.
+    pub(crate) fn stop(&self) -> bool {
         self.ask_to_stop();
-        if let Some(thread) = lock(&self.thread).take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = lock(&self.thread).take() else {
+            return true;
+        };
+        let deadline = Instant::now() + LAST_WINDOW;
+        while !thread.is_finished() {
+            if Instant::now() > deadline {
+                tracing::error!("the sampling thread hangs: its last window is lost");
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if thread.join().is_err() {
             tracing::error!("the sampling thread has panicked");
         }
+        true
     }
 }
 
@@ -249,7 +276,7 @@ impl<'obj> Loop<'obj> {
                 filter: options.filter,
                 cgroups: owners::source(mount.as_ref()),
                 seed: rand::random(),
-                table_memory: 40 << 20,
+                table_memory: bpf::table_memory(options.kernel_memory, options.frequency, WINDOW)?,
             },
         )?;
         let mut sideband = Sideband::default();
@@ -257,7 +284,8 @@ impl<'obj> Loop<'obj> {
         let owners = Owners::new(mount.as_ref());
         let wake = Arc::clone(wake);
         let tables = Tables::start(Arc::new(move || signal(&wake)), profiler.unwinder())?;
-        let mut processes = Processes::new(Files::new(tables.settled())?);
+        let files = Files::new(tables.settled())?;
+        let mut processes = Processes::new(files, shared.delays.clone());
         processes.scan();
         let now = Moment::now();
         let mut collecting = Self {
@@ -278,6 +306,9 @@ impl<'obj> Loop<'obj> {
         };
         collecting.load_tables()?;
         collecting.profiler.follow_cpus()?;
+        if let Err(error) = setpriority_process(None, NICE) {
+            tracing::debug!("the sampling thread gets no priority: {error}");
+        }
         Ok(collecting)
     }
 
@@ -519,10 +550,8 @@ impl<'obj> Loop<'obj> {
         status.windows += 1;
         status.window_ended = end.steady;
         status.map_elements = window.samples.len() as u64;
-        status.stackless += window.events_that_end_in(Outcome::RingFull);
-        status.too_deep += window.events_that_end_in(Outcome::TooDeep);
-        status.astray += window.events_that_end_in(Outcome::Astray);
         status.map_capacity = self.profiler.capacity().into();
+        lock(&self.shared.walks).add(window);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod collector;
 mod owners;
 mod resolve;
 mod schedule;
+mod walks;
 mod window;
 
 pub(crate) use collector::{Collector, Command, SamplingOptions, Status};

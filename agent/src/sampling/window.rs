@@ -54,14 +54,3 @@ impl Sample {
         }
     }
 }
-
-impl Window {
-    /// Samples whose walk ended so.
-    pub(super) fn events_that_end_in(&self, outcome: Outcome) -> u64 {
-        let ended = self
-            .samples
-            .iter()
-            .filter(|sample| sample.outcome() == outcome);
-        ended.map(|sample| sample.events).sum()
-    }
-}
