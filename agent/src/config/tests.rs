@@ -101,6 +101,8 @@ fn every_setting_everywhere() {
         ("idle", "true"),
         ("node", "n1"),
         ("data_dir", "/d"),
+        ("unwind_memory", "64"),
+        ("cache_dir", "/c"),
         ("pyroscope_url", "http://p:4040/x"),
         ("push_interval", "1m"),
         ("pyroscope_basic_auth_user", "u"),

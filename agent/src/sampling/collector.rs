@@ -8,7 +8,7 @@ use super::walks::Walks;
 use super::window::{CaptureId, Window};
 use crate::owner::CgroupMount;
 use crate::process::{Files, Processes, PublishDelays, Trouble};
-use crate::unwind::{TableCounts, Tables};
+use crate::unwind::{Cache, TableCounts, Tables};
 use anyhow::{Context, Result, bail};
 use bpf::{Counters, Filter, OpenObject, Profiler, Records, Sideband, UnwindMemory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -283,7 +283,11 @@ impl<'obj> Loop<'obj> {
         sideband.subscribe(&bpf::cpus::online()?)?;
         let owners = Owners::new(mount.as_ref());
         let wake = Arc::clone(wake);
-        let tables = Tables::start(Arc::new(move || signal(&wake)), profiler.unwinder())?;
+        let tables = Tables::start(
+            Cache::open(&options.cache),
+            Arc::new(move || signal(&wake)),
+            profiler.unwinder(),
+        )?;
         let files = Files::new(tables.settled())?;
         let mut processes = Processes::new(files, shared.delays.clone());
         processes.scan();

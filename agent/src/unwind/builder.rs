@@ -1,10 +1,10 @@
 //! Threads that tell the contents of files apart and build their tables.
 
-use super::identity::{Identity, identify};
+use super::cache::Cache;
 use super::steady::Steady;
 use crate::pool::{self, GivenUp, Pool};
 use crate::process::{MappedFile, Unopened};
-use bpf::unwind::{BuildError, Limits, Table, build};
+use bpf::unwind::{BuildError, Identity, Limits, Table, build, identify};
 use bpf::{FileId, NoTable, Slot};
 use std::io;
 use std::sync::Arc;
@@ -19,6 +19,13 @@ const OPTIONS: pool::Options = pool::Options {
     patience: Duration::from_secs(20),
 };
 
+/// What one file may cost. The kernel would take no larger image.
+pub(super) const LIMITS: Limits = Limits {
+    image_bytes: 64 << 20,
+    functions: 4 << 20,
+    read_bytes: 1 << 30,
+};
+
 /// What to do.
 enum Job {
     /// Find out what a file holds.
@@ -27,12 +34,18 @@ enum Job {
     Load(Slot, Contents),
 }
 
+/// What a table is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) identity: Identity,
+    /// Which of the file's pieces of 4 GiB.
+    pub(super) piece: u32,
+}
+
 /// What a file holds.
 #[derive(Clone)]
 pub(super) struct Contents {
-    pub(super) identity: Identity,
-    /// Of the file, which of its pieces of 4 GiB.
-    piece: u32,
+    pub(super) key: Key,
     file: Arc<Steady>,
 }
 
@@ -41,7 +54,7 @@ pub(super) enum Done {
     /// What a file holds, or why there is no table of it.
     Identified(FileId, Result<Contents, NoTable>),
     /// The table for a slot, or why there is none.
-    Loaded(Slot, Identity, Result<Loaded, NoTable>),
+    Loaded(Slot, Key, Result<Loaded, NoTable>),
 }
 
 /// A table that is ready for the kernel.
@@ -62,13 +75,16 @@ pub(super) struct Builder {
 impl Builder {
     /// Starts the threads. What they have done comes through the channel, after a call of `wake`: it is never more
     /// than what was submitted.
-    pub(super) fn start(wake: Arc<Wake>) -> io::Result<(Self, Receiver<Done>)> {
+    pub(super) fn start(
+        cache: Option<Cache>,
+        wake: Arc<Wake>,
+    ) -> io::Result<(Self, Receiver<Done>)> {
         let (results, done) = channel();
         let reply = Reply { results, wake };
         let lost = reply.clone();
         let work = move |job: &Job| match job {
             Job::Identify(file) => reply.send(Done::Identified(file.id(), contents_of(file))),
-            Job::Load(slot, contents) => load(*slot, contents, &reply),
+            Job::Load(slot, contents) => load(*slot, contents, cache.as_ref(), &reply),
         };
         let give_up = move |job: &Job, why: GivenUp| match job {
             Job::Identify(file) => {
@@ -77,8 +93,8 @@ impl Builder {
             }
             Job::Load(slot, contents) => {
                 complain(contents.file.name(), &why);
-                let identity = contents.identity.clone();
-                lost.send(Done::Loaded(*slot, identity, Err(NoTable::Unreadable)));
+                let key = contents.key.clone();
+                lost.send(Done::Loaded(*slot, key, Err(NoTable::Unreadable)));
             }
         };
         let pool = Pool::start(OPTIONS, work, give_up)?;
@@ -120,22 +136,31 @@ fn contents_of(file: &MappedFile) -> Result<Contents, NoTable> {
         Unopened::NotElf(_) => NoTable::NoRules,
         Unopened::Failed(_) => NoTable::Unreadable,
     })?;
-    let (steady, piece) = (Steady::new(module), file.piece());
-    let identity = identify(&steady, piece).map_err(|error| no_table(&steady, &error))?;
+    let name = Arc::clone(module.name());
+    let identified = Steady::new(module)
+        .map_err(BuildError::from)
+        .and_then(|steady| Ok((identify(&steady, &LIMITS)?, steady)));
+    let (identity, steady) = identified.map_err(|error| no_table(&name, &error))?;
     steady.shrink();
+    let piece = file.piece();
     Ok(Contents {
-        identity,
-        piece,
+        key: Key { identity, piece },
         file: Arc::new(steady),
     })
 }
 
-fn load(slot: Slot, contents: &Contents, reply: &Reply) {
-    let identity = &contents.identity;
-    let send = |loaded| reply.send(Done::Loaded(slot, identity.clone(), loaded));
+fn load(slot: Slot, contents: &Contents, cache: Option<&Cache>, reply: &Reply) {
+    let Contents { key, file } = contents;
+    let send = |loaded| reply.send(Done::Loaded(slot, key.clone(), loaded));
+    if let Some(table) = cache.and_then(|cache| cache.read(key)) {
+        return send(Ok(Loaded {
+            table: Arc::new(table),
+            built_in: None,
+        }));
+    }
     let begin = Instant::now();
-    let built = build(&*contents.file, contents.piece, &Limits::default());
-    contents.file.shrink();
+    let built = build(&**file, key.piece, &LIMITS);
+    file.shrink();
     match built {
         Ok(table) => {
             let table = Arc::new(table);
@@ -143,14 +168,17 @@ fn load(slot: Slot, contents: &Contents, reply: &Reply) {
                 table: Arc::clone(&table),
                 built_in: Some(begin.elapsed()),
             }));
+            if let Some(cache) = cache {
+                cache.write(key, &table);
+            }
         }
-        Err(error) => send(Err(no_table(&contents.file, &error))),
+        Err(error) => send(Err(no_table(file.name(), &error))),
     }
 }
 
 /// What a file without a table is to the walk.
-fn no_table(file: &Steady, error: &BuildError) -> NoTable {
-    complain(file.name(), error);
+fn no_table(name: &str, error: &BuildError) -> NoTable {
+    complain(name, error);
     match error {
         BuildError::NotElf | BuildError::Machine => NoTable::NoRules,
         _ => NoTable::Unreadable,

@@ -2,9 +2,10 @@
 //! a budget.
 
 mod builder;
+mod cache;
 mod content;
-mod identity;
 mod steady;
 mod tables;
 
+pub(crate) use cache::Cache;
 pub(crate) use tables::{TableCounts, Tables};

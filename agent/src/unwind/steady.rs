@@ -19,6 +19,7 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
 /// A file of which what has been read once is held to it.
 pub(super) struct Steady {
     module: Arc<Module>,
+    size: u64,
     state: Mutex<State>,
 }
 
@@ -29,13 +30,14 @@ struct State {
 }
 
 impl Steady {
-    /// Nothing of it has been read yet.
-    pub(super) fn new(module: Arc<Module>) -> Self {
+    /// Nothing of it has been read yet, but its size.
+    pub(super) fn new(module: Arc<Module>) -> io::Result<Self> {
         let (seen, kept) = (HashMap::new(), LruCache::new(KEPT));
-        Self {
+        Ok(Self {
+            size: module.file().metadata()?.len(),
             module,
             state: Mutex::new(State { seen, kept }),
-        }
+        })
     }
 
     /// Its name, for people.
@@ -99,6 +101,10 @@ impl Source for Steady {
         }
         Ok(done)
     }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +120,7 @@ mod tests {
         bytes.truncate(3 * CHUNK + 100);
         std::fs::write(file.path(), &bytes).unwrap();
         let module = Module::open(std::fs::File::open(file.path()).unwrap(), "x").unwrap();
-        let steady = Steady::new(Arc::new(module));
+        let steady = Steady::new(Arc::new(module)).unwrap();
         let read = |offset: usize, length: usize| {
             let mut buffer = vec![0; length];
             let read = steady.read_at(&mut buffer, offset as u64)?;

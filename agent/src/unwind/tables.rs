@@ -1,8 +1,8 @@
 //! Which file's table is where in the kernel: one for each distinct content, as long as it fits.
 
-use super::builder::{Builder, Contents, Done, Loaded, Wake};
+use super::builder::{Builder, Contents, Done, Key, Loaded, Wake};
+use super::cache::Cache;
 use super::content::{Content, Plan, Room, State, plan};
-use super::identity::Identity;
 use crate::process::MappedFile;
 use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, NoTable, Slot, Unwinder};
@@ -39,7 +39,7 @@ pub(crate) struct Tables {
     done: Receiver<Done>,
     slots: HashMap<FileId, Slot>,
     contents: HashMap<Slot, Content>,
-    by_identity: HashMap<Identity, Slot>,
+    by_key: HashMap<Key, Slot>,
     /// Lists made until then may name them, CLOCK_MONOTONIC nanoseconds.
     leaving: Vec<(Slot, u64)>,
     /// Files beyond the number of slots share this one, which says that there is no room.
@@ -50,8 +50,12 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Starts the threads that build. They `wake` when there is something for [`Tables::take_done`].
-    pub(crate) fn start(wake: Arc<Wake>, unwinder: &mut Unwinder) -> io::Result<Self> {
-        let (builder, done) = Builder::start(wake)?;
+    pub(crate) fn start(
+        cache: Option<Cache>,
+        wake: Arc<Wake>,
+        unwinder: &mut Unwinder,
+    ) -> io::Result<Self> {
+        let (builder, done) = Builder::start(cache, wake)?;
         let overflow = unwinder.reserve();
         if let Some(slot) = overflow {
             unwinder.mark(slot, NoTable::OverBudget);
@@ -61,7 +65,7 @@ impl Tables {
             done,
             slots: HashMap::new(),
             contents: HashMap::new(),
-            by_identity: HashMap::new(),
+            by_key: HashMap::new(),
             leaving: Vec::new(),
             overflow,
             window: 0,
@@ -98,9 +102,9 @@ impl Tables {
                 Done::Identified(file, contents) => {
                     moved.extend(self.identified(unwinder, file, contents));
                 }
-                Done::Loaded(slot, identity, loaded) => {
+                Done::Loaded(slot, key, loaded) => {
                     // Whoever wanted it may be gone, and the slot another one's.
-                    if self.by_identity.get(&identity) == Some(&slot) {
+                    if self.by_key.get(&key) == Some(&slot) {
                         ready.extend(self.loaded(unwinder, slot, loaded));
                     }
                 }
@@ -200,7 +204,7 @@ impl Tables {
                 return None;
             }
         };
-        match self.by_identity.get(&contents.identity).copied() {
+        match self.by_key.get(&contents.key).copied() {
             Some(shared) if shared == slot => None,
             Some(shared) => {
                 self.contents.get_mut(&shared)?.files.insert(file);
@@ -210,7 +214,7 @@ impl Tables {
             }
             None => {
                 let content = self.contents.get_mut(&slot)?;
-                self.by_identity.insert(contents.identity.clone(), slot);
+                self.by_key.insert(contents.key.clone(), slot);
                 self.builder.load(slot, &contents);
                 content.contents = Some(contents);
                 content.state = State::Pending;
@@ -297,7 +301,7 @@ impl Tables {
             return;
         }
         if let Some(contents) = &content.contents {
-            self.by_identity.remove(&contents.identity);
+            self.by_key.remove(&contents.key);
         }
         self.contents.remove(&slot);
         self.leaving.push((slot, monotonic_nanos()));
