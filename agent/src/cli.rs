@@ -170,7 +170,7 @@ pub(crate) struct AgentArgs {
 
     /// How stacks are walked.
     #[command(flatten)]
-    pub(crate) unwind: UnwindArgs,
+    pub(crate) unwind: WalkArgs,
 
     /// Pyroscope server to push to [default: none, nothing leaves the host]
     #[arg(long, value_name = "URL", value_parser = value::server_url)]
@@ -199,7 +199,7 @@ pub(crate) struct AgentArgs {
 
 /// What the walk of stacks may take, and where its tables are kept.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct UnwindArgs {
+pub(crate) struct WalkArgs {
     /// Kernel memory for walking stacks, MiB: what is sampled most has its unwind tables there
     #[arg(long, value_name = "MIB", default_value = "48", value_parser = value::unwind_memory())]
     pub(crate) unwind_memory: u64,
@@ -239,7 +239,7 @@ pub(crate) struct RecordArgs {
 
     /// How stacks are walked.
     #[command(flatten)]
-    pub(crate) unwind: UnwindArgs,
+    pub(crate) unwind: WalkArgs,
 
     /// Command to start and profile, with its arguments
     #[arg(last = true, value_name = "CMD")]

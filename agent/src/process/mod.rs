@@ -15,6 +15,7 @@ pub(crate) use files::Files;
 #[cfg(test)]
 pub(crate) use mappings::Mapping;
 pub(crate) use mappings::Mappings;
+pub(crate) use opener::Settled;
 pub(crate) use processes::{Processes, Trouble};
 pub(crate) use publisher::PublishDelays;
 

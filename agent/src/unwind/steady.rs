@@ -83,10 +83,6 @@ impl Steady {
 }
 
 impl Source for Steady {
-    fn size(&self) -> io::Result<u64> {
-        Source::size(self.module.file())
-    }
-
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..)

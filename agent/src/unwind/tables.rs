@@ -3,7 +3,7 @@
 use super::builder::{Builder, Contents, Done, Key, Loaded, Wake};
 use super::cache::Cache;
 use super::content::{Content, Plan, Room, State, plan};
-use crate::process::MappedFile;
+use crate::process::Settled;
 use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, NoTable, Slot, Unwinder};
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ impl Tables {
     }
 
     /// To be told of each file that has been opened, or could not be.
-    pub(crate) fn settled(&self) -> Arc<dyn Fn(&Arc<MappedFile>) + Send + Sync> {
+    pub(crate) fn settled(&self) -> Arc<Settled> {
         let builder = Arc::clone(&self.builder);
         Arc::new(move |file| builder.identify(file))
     }
