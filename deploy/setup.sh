@@ -72,6 +72,10 @@ test_needs() {
 	fixtures_need
 	need binutils has objdump
 	need util-linux has unshare
+	# Libraries for another machine, to make unwind tables of.
+	if [ "$(uname -m)" != aarch64 ]; then
+		need libstdc++6-arm64-cross test -e /usr/aarch64-linux-gnu/lib/libstdc++.so.6
+	fi
 	# The page is looked at in a browser, which draws no text without a font.
 	need "$chromium" any_of chromium chromium-browser google-chrome
 	need fonts-dejavu-core test -d /usr/share/fonts/truetype

@@ -189,7 +189,11 @@ fn functions(file: &Path) -> Vec<Function> {
                 };
                 let value = |wanted: &str| {
                     let column = names.iter().position(|name| name == wanted);
-                    column.map_or("u", |column| values[column]).to_owned()
+                    match column.map_or("u", |column| values[column]) {
+                        // Unchanged, and said so.
+                        "s" => "u".to_owned(),
+                        value => value.to_owned(),
+                    }
                 };
                 // x86-64 or aarch64.
                 let fp = ["rbp", "x29"].map(value).into_iter().find(|fp| fp != "u");

@@ -31,7 +31,8 @@ fn agree(file: &Path) {
     );
 }
 
-/// Every row of readelf's, of a fixed set of files: C, C++, assembly with its own CFA registers and expressions, Rust.
+/// Every row of readelf's, of a fixed set of files: C, C++, assembly with its own CFA registers and expressions, Rust, and
+/// code for aarch64.
 #[test]
 fn agrees_with_readelf() {
     let libraries = [
@@ -43,6 +44,12 @@ fn agrees_with_readelf() {
     ];
     for file in libraries.into_iter().filter_map(library) {
         agree(&file);
+    }
+    for name in ["libc.so.6", "libstdc++.so.6"] {
+        let file = Path::new("/usr/aarch64-linux-gnu/lib").join(name);
+        if file.exists() {
+            agree(&file);
+        }
     }
     agree(Path::new("/bin/sh"));
     agree(&binary());

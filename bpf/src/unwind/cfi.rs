@@ -66,6 +66,8 @@ pub(super) struct Common {
     pub(super) code_alignment: u64,
     pub(super) data_alignment: i64,
     pub(super) address_encoding: u8,
+    /// Column of the return address.
+    pub(super) return_address: u64,
     pub(super) signal_frame: bool,
     /// Written by the Go linker, which tells nothing of the frame pointer.
     pub(super) go: bool,
@@ -116,6 +118,9 @@ impl State {
     #[inline]
     pub(super) fn rule(&self, common: &Common) -> Rule {
         let registers = common.registers;
+        if common.return_address != registers.return_address.into() {
+            return Rule::Unsupported(Unsupported::ReturnAddress);
+        }
         if self.return_address == Place::Undefined {
             return Rule::End;
         }

@@ -292,6 +292,7 @@ fn cie(fields: &[u8], end: u64, kind: FramesKind, registers: &'static Registers)
         code_alignment,
         data_alignment,
         address_encoding: ABSOLUTE,
+        return_address,
         signal_frame: false,
         go: kind == FramesKind::DebugFrame && data_alignment == GO_DATA_ALIGNMENT,
     };
@@ -311,7 +312,6 @@ fn cie(fields: &[u8], end: u64, kind: FramesKind, registers: &'static Registers)
         address: 0,
     };
     let initial = program.state().ok();
-    let initial = initial.filter(|_| return_address == u64::from(registers.return_address));
     Some(Cie {
         common,
         augmented,

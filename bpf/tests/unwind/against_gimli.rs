@@ -1,10 +1,10 @@
 //! Every row that gimli makes of a file's .eh_frame is compared with what the table says there.
 
-use bpf::unwind::{Cfa, Limits, Rule, Saved, Table, Unsupported, build};
-use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EndianSlice, LittleEndian, Operation, Register, RegisterRule,
-    UnwindContext, UnwindExpression, UnwindSection, UnwindTableRow,
-};
+mod aarch64;
+mod x86_64;
+
+use bpf::unwind::{Limits, Rule, Table, build};
+use gimli::{BaseAddresses, EhFrame, LittleEndian, UnwindContext, UnwindSection};
 use object::elf::FileHeader64;
 use object::read::elf::{ElfFile, ProgramHeader};
 use object::{Architecture, Object, ObjectSection, elf};
@@ -12,8 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use tests::elf_files::{library, programs_below};
-
-type Slice<'a> = EndianSlice<'a, LittleEndian>;
+use tests::machine::say;
 
 /// What a comparison has found.
 #[derive(Debug, Default)]
@@ -43,6 +42,22 @@ fn libraries() {
 #[test]
 fn own_executable() {
     assert!(agree(&std::env::current_exe().unwrap()) > 5_000);
+}
+
+/// As above: libraries for aarch64, from the packages that cross compilers use.
+#[test]
+fn aarch64() {
+    let compared = ["libc.so.6", "libstdc++.so.6", "ld-linux-aarch64.so.1"]
+        .map(|name| Path::new("/usr/aarch64-linux-gnu/lib").join(name))
+        .into_iter()
+        .filter(|path| path.exists())
+        .map(|path| agree(&path));
+    let rows: u64 = compared.sum();
+    if rows == 0 {
+        say(
+            "SKIPPED: aarch64: there are no libraries for it here (Debian: libstdc++6-arm64-cross)",
+        );
+    }
 }
 
 /// As above: whatever is installed. Takes a minute, so it is run by hand.
@@ -105,9 +120,11 @@ fn compare(path: &Path) -> Comparison {
     let Some(section) = elf.section_by_name(".eh_frame") else {
         return found;
     };
-    if elf.architecture() != Architecture::X86_64 {
-        return found;
-    }
+    let expected = match elf.architecture() {
+        Architecture::X86_64 => x86_64::expected,
+        Architecture::Aarch64 => aarch64::expected,
+        _ => return found,
+    };
     let table = build(&File::open(path).unwrap(), 0, &Limits::default()).unwrap();
     let frames = EhFrame::new(section.data().unwrap(), LittleEndian);
     let bases = BaseAddresses::default().set_eh_frame(section.address());
@@ -149,7 +166,7 @@ fn compare(path: &Path) -> Comparison {
                 continue;
             }
             found.rows += 1;
-            let expected = expected(row, &frames, fde.cie().is_signal_trampoline());
+            let expected = expected(row, &frames, fde.cie());
             for address in [row.start_address(), row.end_address() - 1] {
                 found.see(&table, address, address.wrapping_add(bias), expected);
             }
@@ -185,134 +202,4 @@ fn offset_of(
             && end <= start + segment.p_filesz(endian);
         holds.then(|| segment.p_offset(endian).wrapping_sub(start))
     })
-}
-
-const RBP: Register = gimli::X86_64::RBP;
-const RETURN_ADDRESS: Register = gimli::X86_64::RA;
-
-/// The rule for a row of gimli's, as `bpf/src/c/unwind.h` describes rules.
-fn expected(row: &UnwindTableRow<usize>, frames: &EhFrame<Slice<'_>>, signal: bool) -> Rule {
-    let return_address = row.register(RETURN_ADDRESS);
-    if return_address == Some(RegisterRule::Undefined) {
-        return Rule::End;
-    }
-    if signal {
-        // Where the kernel puts rsp, rbp and rip in a ucontext.
-        let at = |rule, offset| match rule {
-            Some(RegisterRule::Expression(expression)) => {
-                operations(&expression, frames) == [breg(7, offset)]
-            }
-            _ => false,
-        };
-        let cfa = match row.cfa() {
-            CfaRule::Expression(expression) => operations(expression, frames),
-            CfaRule::RegisterAndOffset { .. } => Vec::new(),
-        };
-        assert!(
-            cfa == [breg(7, 160), DEREF] && at(row.register(RBP), 120) && at(return_address, 168)
-        );
-        return Rule::Signal;
-    }
-    let cfa = match row.cfa() {
-        CfaRule::RegisterAndOffset { register, offset } => Cfa::Register {
-            register: register.0.try_into().unwrap(),
-            offset: (*offset).try_into().unwrap(),
-        },
-        CfaRule::Expression(expression) => match cfa(&operations(expression, frames)) {
-            Some(cfa) => cfa,
-            None => return Rule::Unsupported(Unsupported::CfaExpression),
-        },
-    };
-    if return_address != Some(RegisterRule::Offset(-8)) {
-        return Rule::Unsupported(Unsupported::ReturnAddress);
-    }
-    let saved = match row.register(RBP) {
-        None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => Saved::Nothing,
-        Some(RegisterRule::Offset(offset)) if offset % 8 == 0 && offset != 0 => {
-            Saved::FramePointer((offset / 8).try_into().unwrap())
-        }
-        Some(RegisterRule::Expression(expression))
-            if operations(&expression, frames) == [breg(6, 0)] =>
-        {
-            Saved::AtFramePointer
-        }
-        _ => return Rule::Unsupported(Unsupported::FramePointer),
-    };
-    Rule::Frame { cfa, saved }
-}
-
-const DEREF: Operation<Slice<'static>> = Operation::Deref {
-    base_type: gimli::UnitOffset(0),
-    size: 8,
-    space: false,
-};
-
-fn breg(register: u16, offset: i64) -> Operation<Slice<'static>> {
-    Operation::RegisterOffset {
-        register: Register(register),
-        offset,
-        base_type: gimli::UnitOffset(0),
-    }
-}
-
-fn operations<'a>(
-    expression: &UnwindExpression<usize>,
-    frames: &EhFrame<Slice<'a>>,
-) -> Vec<Operation<Slice<'a>>> {
-    let encoding = gimli::Encoding {
-        address_size: 8,
-        format: gimli::Format::Dwarf32,
-        version: 5,
-    };
-    let mut operations = expression.get(frames).unwrap().operations(encoding);
-    std::iter::from_fn(|| operations.next().unwrap()).collect()
-}
-
-fn cfa(operations: &[Operation<Slice<'_>>]) -> Option<Cfa> {
-    use Operation::{And, Ge, Plus, PlusConstant, RegisterOffset, Shl, UnsignedConstant};
-    match *operations {
-        [
-            RegisterOffset {
-                register, offset, ..
-            },
-            Operation::Deref { .. },
-        ] => Some(Cfa::Deref {
-            register: register.0 as u8,
-            offset: offset.try_into().ok()?,
-            addend: 0,
-        }),
-        [
-            RegisterOffset {
-                register, offset, ..
-            },
-            Operation::Deref { .. },
-            PlusConstant { value },
-        ] => Some(Cfa::Deref {
-            register: register.0 as u8,
-            offset: offset.try_into().ok()?,
-            addend: value.try_into().ok()?,
-        }),
-        [
-            RegisterOffset {
-                register: Register(7),
-                offset: 8,
-                ..
-            },
-            RegisterOffset {
-                register: Register(16),
-                offset: 0,
-                ..
-            },
-            UnsignedConstant { value: 15 },
-            And,
-            UnsignedConstant { value: pushed },
-            Ge,
-            UnsignedConstant { value: 3 },
-            Shl,
-            Plus,
-        ] => Some(Cfa::Plt {
-            pushed: pushed.try_into().ok()?,
-        }),
-        _ => None,
-    }
 }
