@@ -163,6 +163,11 @@ impl Lists {
         }
     }
 
+    /// Waits until no program still runs that began before.
+    pub(crate) fn wait(&self) -> Result<(), Error> {
+        self.pieces.wait()
+    }
+
     /// From now on a program that still reads a dropped list began before this call.
     pub(crate) fn begin_grace(&mut self) {
         self.waiting = self.dropped.take();

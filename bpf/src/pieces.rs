@@ -174,6 +174,18 @@ impl Pieces {
         Ok(())
     }
 
+    /// Waits until no program still runs that began before: the kernel does so with every change of an array of maps. Without pieces
+    /// there is nothing to wait for.
+    pub(crate) fn wait(&self) -> Result<(), Error> {
+        let Some((number, piece)) = self.pieces.iter().find(|(_, piece)| piece.is_published) else {
+            return Ok(());
+        };
+        let map = piece.map.as_fd().as_raw_fd().to_ne_bytes();
+        self.array
+            .update(&number.to_ne_bytes(), &map, MapFlags::ANY)
+            .map_err(Error::map("wait for the kernel programs"))
+    }
+
     /// Writes to the begin of an extent.
     pub(crate) fn write(&self, extent: Extent, bytes: &[u8]) -> Result<(), Error> {
         let mut rest = bytes;

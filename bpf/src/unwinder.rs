@@ -94,6 +94,13 @@ impl Unwinder {
         self.lists.publish(tgid, program, list)
     }
 
+    /// Frees what has been dropped, marked or released, as the end of a window does. It waits for the kernel, some 10 ms.
+    pub fn reclaim(&mut self) -> Result<(), Error> {
+        self.begin_grace();
+        self.lists.wait()?;
+        self.end_grace()
+    }
+
     /// What all of it takes.
     pub fn memory(&self) -> UnwindMemory {
         UnwindMemory {

@@ -64,11 +64,10 @@ impl Identity {
 
 impl MappedFile {
     pub(super) fn new(id: FileId, base: u64, path: &[u8], opened: Opened) -> Arc<Self> {
-        let path = path.strip_suffix(b" (deleted)").unwrap_or(path).to_vec();
         Arc::new(Self {
             id,
             base,
-            path,
+            path: path.to_vec(),
             opened: Mutex::new(opened),
             changed: Condvar::new(),
         })

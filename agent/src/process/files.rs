@@ -14,18 +14,24 @@ use symbolizer::Module;
 /// Files remembered; each may hold one open descriptor. One that is forgotten gets a new number when it is mapped again.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// What the kernel says of a mapped file. Not its identity: overlayfs and btrfs show other numbers elsewhere, and
-/// /proc/PID/maps has no generation.
+/// What the kernel says of a mapped file. Not its identity: overlayfs and btrfs show other numbers elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Hint {
     pub(super) device: (u32, u32),
     pub(super) inode: u64,
-    /// Tells apart two files that had one inode after the other.
-    pub(super) generation: Option<u64>,
+    /// Without the mark of a deleted file, which it had not when it was mapped.
     pub(super) path: Vec<u8>,
 }
 
 impl Hint {
+    pub(super) fn new(device: (u32, u32), inode: u64, path: &[u8]) -> Self {
+        Self {
+            device,
+            inode,
+            path: without_mark(path).to_vec(),
+        }
+    }
+
     fn is_vdso(&self) -> bool {
         self.path == b"[vdso]"
     }
@@ -36,9 +42,37 @@ impl Hint {
     }
 }
 
+/// A path of the kernel's without what it says of a file that is deleted.
+pub(super) fn without_mark(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b" (deleted)").unwrap_or(path)
+}
+
+/// A file under a hint.
+struct Known {
+    file: Arc<MappedFile>,
+    /// Of its inode: tells apart two files that had the same one after the other. /proc/PID/maps does not know it.
+    generation: Option<u64>,
+}
+
+impl Known {
+    /// The file, if it is still the one that the hint with this generation means.
+    fn is(&mut self, generation: Option<u64>) -> Option<Arc<MappedFile>> {
+        let same = match (self.generation, generation) {
+            (Some(own), Some(other)) => own == other,
+            // What is mapped or open holds its inode: nobody else can have the number.
+            _ => true,
+        };
+        if !same || self.file.is_outdated() {
+            return None;
+        }
+        self.generation = self.generation.or(generation);
+        Some(Arc::clone(&self.file))
+    }
+}
+
 /// All files known, and the threads that open them.
 pub(crate) struct Files {
-    known: LruCache<(Hint, u64), Arc<MappedFile>>,
+    known: LruCache<(Hint, u64), Known>,
     /// Those known, and those no longer known that are still mapped or were until lately.
     by_id: HashMap<FileId, Arc<MappedFile>>,
     /// Of these nobody had any but the index when it was swept last.
@@ -112,6 +146,7 @@ impl Files {
         range: (u64, u64),
         offset: u64,
         hint: &Hint,
+        generation: Option<u64>,
     ) -> Option<Arc<MappedFile>> {
         if hint.is_vdso() {
             return self.vdso.clone();
@@ -122,12 +157,19 @@ impl Files {
         // A word has 32 bits for the offset.
         let piece = offset >> 32;
         let key = (hint.clone(), piece);
-        let known = self.known.get(&key).filter(|file| !file.is_outdated());
+        let known = self
+            .known
+            .get_mut(&key)
+            .and_then(|known| known.is(generation));
         let (file, is_new) = match known {
-            Some(file) => (Arc::clone(file), false),
+            Some(file) => (file, false),
             None => {
                 let file = self.add(piece << 32, &hint.path, Opened::Pending)?;
-                self.known.put(key, Arc::clone(&file));
+                let known = Known {
+                    file: Arc::clone(&file),
+                    generation,
+                };
+                self.known.put(key, known);
                 (file, true)
             }
         };
@@ -199,17 +241,34 @@ mod tests {
         assert!(files.by_id(id).is_none());
     }
 
+    /// A file has one number whether it was read of in /proc or in a record, before or after it was deleted; another one that got
+    /// its inode has another.
+    #[test]
+    fn records_and_proc_mean_the_same_file() {
+        let mut files = Files::for_test();
+        let mut map = |path: &[u8], generation| {
+            let hint = Hint::new((0, 1), 1, path);
+            let file = files.of_mapping(5_000_000, (0, 0x1000), 0, &hint, generation);
+            file.unwrap().id()
+        };
+        let first = map(b"/bin/x", None);
+        assert_eq!(map(b"/bin/x", Some(7)), first);
+        assert_eq!(map(b"/bin/x (deleted)", None), first);
+        let second = map(b"/bin/x", Some(8));
+        assert_ne!(second, first);
+        assert_eq!(map(b"/bin/x", Some(8)), second);
+    }
+
     /// Numbers are not used up by a file that can never be opened, however often it is mapped.
     #[test]
     fn a_file_that_fails_to_open_keeps_its_number() {
         let mut files = Files::for_test();
-        let hint = Hint {
-            device: (0, 1),
-            inode: 1,
-            generation: None,
-            path: b"/nowhere/at/all".to_vec(),
+        let hint = Hint::new((0, 1), 1, b"/nowhere/at/all");
+        let mut map = || {
+            files
+                .of_mapping(5_000_000, (0, 0x1000), 0, &hint, None)
+                .unwrap()
         };
-        let mut map = || files.of_mapping(5_000_000, (0, 0x1000), 0, &hint).unwrap();
         let first = map();
         for _ in 0..3 {
             assert!(first.module(Duration::from_secs(60)).is_err());

@@ -126,12 +126,11 @@ fn parse(line: &[u8]) -> Option<Line> {
         start: hex(start)?,
         end: hex(end)?,
         offset: hex(offset)?,
-        hint: Hint {
-            device: (hex(major)?.try_into().ok()?, hex(minor)?.try_into().ok()?),
-            inode: std::str::from_utf8(inode).ok()?.parse().ok()?,
-            generation: None,
-            path: unescape(path.trim_ascii_start()),
-        },
+        hint: Hint::new(
+            (hex(major)?.try_into().ok()?, hex(minor)?.try_into().ok()?),
+            std::str::from_utf8(inode).ok()?.parse().ok()?,
+            &unescape(path.trim_ascii_start()),
+        ),
     })
 }
 
@@ -181,7 +180,7 @@ mod tests {
         );
         assert_eq!(line.hint.device, (0xfe, 0));
         assert_eq!(line.hint.inode, 1_048_602);
-        assert_eq!(line.hint.path, b"/usr/lib/a b\nc.so (deleted)");
+        assert_eq!(line.hint.path, b"/usr/lib/a b\nc.so");
     }
 
     #[test]

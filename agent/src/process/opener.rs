@@ -5,7 +5,7 @@
 
 use super::MappedFile;
 use super::file::{Identity, Opened, Unopened};
-use super::files::Hint;
+use super::files::{Hint, without_mark};
 use crate::pool::{self, Pool};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use std::collections::HashMap;
@@ -156,7 +156,8 @@ fn open_file(request: &Request) -> Result<(File, Stat), String> {
 
 /// Whether a link of map_files leads to this path: another program of the same process may have that range by now.
 fn links_to(link: &str, path: &[u8]) -> bool {
-    rustix::fs::readlink(link, Vec::new()).is_ok_and(|target| target.as_bytes() == path)
+    rustix::fs::readlink(link, Vec::new())
+        .is_ok_and(|target| without_mark(target.as_bytes()) == path)
 }
 
 /// Looks a path up as the process would, without leaving its root and without following links of /proc.

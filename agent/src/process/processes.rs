@@ -32,6 +32,9 @@ pub(crate) struct Processes {
     files: Files,
     maps: maps::Reader,
     pub(super) delays: PublishDelays,
+    /// A list found no room, and when memory may be waited for, CLOCK_MONOTONIC nanoseconds.
+    pub(super) starved: bool,
+    pub(super) reclaim_not_before: u64,
     trouble: Trouble,
     /// Records are missing since /proc was last read.
     incomplete: bool,
@@ -46,6 +49,8 @@ impl Processes {
             files,
             maps: maps::Reader::default(),
             delays,
+            starved: false,
+            reclaim_not_before: 0,
             trouble: Trouble::default(),
             incomplete: false,
         }
@@ -236,14 +241,12 @@ impl Processes {
         if time <= program.read_at || time < program.begin {
             return;
         }
-        let hint = Hint {
-            device: mmap.device,
-            inode: mmap.inode,
-            generation: Some(mmap.inode_generation),
-            path: mmap.path.clone(),
-        };
+        let hint = Hint::new(mmap.device, mmap.inode, &mmap.path);
         let range = (mmap.start, mmap.end);
-        let file = self.files.of_mapping(mmap.tgid, range, mmap.offset, &hint);
+        let generation = Some(mmap.inode_generation);
+        let file = self
+            .files
+            .of_mapping(mmap.tgid, range, mmap.offset, &hint, generation);
         let mapping = Mapping {
             start: mmap.start,
             end: mmap.end,
@@ -275,7 +278,9 @@ impl Processes {
                 start: line.start,
                 end: line.end,
                 offset: line.offset,
-                file: self.files.of_mapping(tgid, range, line.offset, &line.hint),
+                file: self
+                    .files
+                    .of_mapping(tgid, range, line.offset, &line.hint, None),
             };
             if mappings.insert(mapping) == Inserted::No {
                 self.trouble.mappings_dropped += 1;

@@ -117,7 +117,7 @@ impl Publication {
         self.not_before = now.saturating_add(self.pause);
     }
 
-    /// Notes that it could not be published for want of memory, which is free with the next window at last.
+    /// Notes that it could not be published for want of memory.
     pub(super) fn try_later(&mut self, now: u64) {
         self.not_before = now.saturating_add(RETRY.1);
     }

@@ -515,6 +515,7 @@ impl<'obj> Loop<'obj> {
 
     fn end_window_of(&mut self, captures: Vec<CaptureId>, ended: Vec<CaptureId>) -> Result<()> {
         let end = Moment::now();
+        self.processes.drop_lists_of_the_gone();
         let counted = self.profiler.swap()?;
         // What the samples of this window stand on may have been told of while it was drained.
         self.read_events()?;
