@@ -113,11 +113,11 @@ fn memory(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
 
 fn delays(encoder: &mut DescriptorEncoder<'_>, collector: &Collector) -> fmt::Result {
     let delays = collector.publish_delays();
-    let help =
-        "Time from the kernel's record of a new program or a new mapping until walks go by it.";
+    let help = "Time from the kernel's record of a new program or a new mapping until walks go by it, and from a file's first mapping until they go by its table.";
     let all = [
         ("program", delays.program.clone()),
         ("mapping", delays.mapping.clone()),
+        ("table", delays.table.clone()),
     ];
     let name = "thermograph_publish_delay_seconds";
     encode_family(encoder, name, help, "of", all.into_iter())

@@ -13,13 +13,15 @@ use std::sync::Arc;
 /// Least time between two waits for memory that lists have left, nanoseconds: each takes some 10 ms, in which nothing is published.
 const RECLAIM: u64 = 100_000_000;
 
-/// Time from the record of an exec, a fork or a mapping to the moment at which walks go by it.
+/// Time from the record of an exec, a fork or a mapping to the moment at which walks go by it, in seconds.
 #[derive(Clone, Debug)]
 pub(crate) struct PublishDelays {
     /// Of new programs.
     pub(crate) program: Histogram,
     /// Of what a program maps later.
     pub(crate) mapping: Histogram,
+    /// Of the tables of files that are mapped for the first time.
+    pub(crate) table: Histogram,
 }
 
 impl Default for PublishDelays {
@@ -29,6 +31,7 @@ impl Default for PublishDelays {
         Self {
             program: histogram(),
             mapping: histogram(),
+            table: histogram(),
         }
     }
 }

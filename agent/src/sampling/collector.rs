@@ -287,6 +287,7 @@ impl<'obj> Loop<'obj> {
             Cache::open(&options.cache),
             Arc::new(move || signal(&wake)),
             profiler.unwinder(),
+            shared.delays.table.clone(),
         )?;
         let files = Files::new(tables.settled())?;
         let mut processes = Processes::new(files, shared.delays.clone());

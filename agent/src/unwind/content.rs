@@ -3,6 +3,7 @@
 use super::builder::Contents;
 use bpf::{FileId, NoTable};
 use std::collections::HashSet;
+use std::time::Instant;
 
 /// Windows after its last sample, or its loading, in which a table is not given up.
 const KEPT_WINDOWS: u64 = 3;
@@ -18,6 +19,8 @@ pub(super) struct Content {
     pub(super) bytes: u64,
     /// Window of its last sample, or in which its table was loaded.
     pub(super) used: u64,
+    /// When its table was first wanted.
+    pub(super) since: Instant,
     /// Times in a row that its table found no room although there should have been.
     pub(super) refusals: u32,
 }
@@ -39,6 +42,7 @@ impl Content {
             files: HashSet::from([file]),
             bytes: 0,
             used: window,
+            since: Instant::now(),
             refusals: 0,
         }
     }

@@ -6,6 +6,7 @@ use super::content::{Content, Plan, Room, State, plan};
 use crate::process::Settled;
 use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, NoTable, Slot, Unwinder};
+use prometheus_client::metrics::histogram::Histogram;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -46,14 +47,18 @@ pub(crate) struct Tables {
     overflow: Option<Slot>,
     window: u64,
     counts: TableCounts,
+    /// From the first mapping of a content until walks go by its table.
+    delays: Histogram,
 }
 
 impl Tables {
     /// Starts the threads that build. They `wake` when there is something for [`Tables::take_done`].
+    /// `delays` is to know how long each table was waited for.
     pub(crate) fn start(
         cache: Option<Cache>,
         wake: Arc<Wake>,
         unwinder: &mut Unwinder,
+        delays: Histogram,
     ) -> io::Result<Self> {
         let (builder, done) = Builder::start(cache, wake)?;
         let overflow = unwinder.reserve();
@@ -70,6 +75,7 @@ impl Tables {
             overflow,
             window: 0,
             counts: TableCounts::default(),
+            delays,
         })
     }
 
@@ -276,6 +282,9 @@ impl Tables {
                 content.refusals += 1;
                 content.state = State::Missing(NoTable::OverBudget);
             } else {
+                if content.state == State::Pending {
+                    self.delays.observe(content.since.elapsed().as_secs_f64());
+                }
                 content.refusals = 0;
                 content.state = State::Ready;
                 content.used = self.window;
