@@ -1,6 +1,7 @@
 //! A profile as a test reads it: names in place of indexes, roots first.
 
 use pprof_proto::pprof::{Label, Location, Profile};
+use pprof_proto::split::split;
 use pprof_proto::validate::validate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -105,8 +106,8 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    /// Reads a profile and holds it against every rule that a server has; those on the labels of samples aside, which
-    /// a file may carry and a server must not see.
+    /// Reads a profile and holds it against every rule that a server has, in parts of a size that it takes; those on the labels
+    /// of samples aside, which a file may carry and a server must not see.
     pub fn read(bytes: &[u8]) -> Stacks {
         assert!(bytes.starts_with(&[0x1f, 0x8b]), "not in gzip");
         let profile = pprof_proto::encode::decode(bytes, LARGEST).unwrap();
@@ -116,7 +117,9 @@ impl Stacks {
             .iter_mut()
             .for_each(|sample| sample.label.clear());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        validate(&unlabelled, i64::try_from(now.as_nanos()).unwrap()).unwrap();
+        for part in split(unlabelled).unwrap() {
+            validate(&part, i64::try_from(now.as_nanos()).unwrap()).unwrap();
+        }
         Stacks::of(&profile)
     }
 
