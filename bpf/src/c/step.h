@@ -337,6 +337,9 @@ __noinline int leave_unusual(struct walk *w, u64 pc, struct frame *frame)
 	case RULE_SIGNAL:
 		return leave_signal_frame(w);
 	case RULE_SWITCH:
+		/* Go clears the frame pointer where it leaves a stack for good. */
+		if (!w->fp)
+			return end_walk(w, OUTCOME_ENTRY, 0);
 		return leave_by_frame_pointer(w, true, true);
 	case RULE_UNSUPPORTED:
 		return end_walk(w, OUTCOME_UNSUPPORTED, rule.reg);
