@@ -2,7 +2,7 @@
 
 use crate::cli::UnwindArgs;
 use anyhow::{Context, Result, bail};
-use bpf::unwind::{BuildError, Cfa, Code, CodeSegment, Limits, Machine, Rule, Saved, Table, build};
+use bpf::unwind::{BuildError, Cfa, Code, Limits, Machine, Rule, Saved, Segment, Table, build};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -80,7 +80,7 @@ fn read(file: &File) -> Result<(Code, BTreeMap<u32, Table>), BuildError> {
     let code = Code::read(file)?;
     let mut tables = BTreeMap::new();
     let file_size = file.metadata()?.len();
-    for CodeSegment { offset, size, .. } in &code.segments {
+    for Segment { offset, size, .. } in &code.segments {
         // No more pieces than there are, whatever the header says.
         let last = offset
             .saturating_add(*size)
@@ -101,7 +101,7 @@ fn read(file: &File) -> Result<(Code, BTreeMap<u32, Table>), BuildError> {
 fn print_rows(
     out: &mut impl Write,
     machine: Machine,
-    segment: &CodeSegment,
+    segment: &Segment,
     tables: &BTreeMap<u32, Table>,
 ) -> io::Result<()> {
     let rows = tables.iter().flat_map(|(piece, table)| {

@@ -75,7 +75,7 @@ impl CodePiece {
     /// Where a function lies in this piece of the file, as far as it does.
     #[inline]
     fn range(&self, function: Function) -> Option<Range<u64>> {
-        let (offset, left) = self.elf.code(function.address)?;
+        let (offset, left) = self.elf.place(function.address)?;
         let begin = offset & u64::from(u32::MAX);
         let end = begin + function.size.min(left);
         (offset >> PIECE_BITS == self.piece.into() && function.size > 0)

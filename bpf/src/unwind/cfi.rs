@@ -224,6 +224,8 @@ pub(super) struct Program<'a> {
     pub(super) field: u64,
     /// Address of the function.
     pub(super) address: u64,
+    /// Memory that one program leaves to the next.
+    pub(super) remembered: &'a mut Vec<State>,
 }
 
 impl Program<'_> {
@@ -232,32 +234,33 @@ impl Program<'_> {
     /// [`Unsupported::BadCfi`].
     #[inline]
     pub(super) fn rows<E>(
-        &self,
+        self,
         end: u64,
         mut row: impl FnMut(u64, Rule) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(initial) = self.initial else {
             return row(0, Rule::Unsupported(Unsupported::BadCfi));
         };
-        let mut run = Run::new(self, *initial);
+        let common = self.common;
+        let mut run = Run::new(self, initial);
         let mut from = 0;
         loop {
             match run.advance() {
                 Ok(Some(to)) if to < end => {
                     if to > from {
-                        row(from, run.state.rule(self.common))?;
+                        row(from, run.state.rule(common))?;
                     }
                     from = to;
                 }
-                Ok(_) => return row(from, run.state.rule(self.common)),
+                Ok(_) => return row(from, run.state.rule(common)),
                 Err(Bad) => return row(from, Rule::Unsupported(Unsupported::BadCfi)),
             }
         }
     }
 
     /// The state after all instructions: what those of a CIE are for.
-    pub(super) fn state(&self) -> Result<State, Bad> {
-        let mut run = Run::new(self, State::INITIAL);
+    pub(super) fn state(self) -> Result<State, Bad> {
+        let mut run = Run::new(self, &State::INITIAL);
         match run.advance()? {
             None => Ok(run.state),
             Some(_) => Err(Bad),
@@ -267,24 +270,23 @@ impl Program<'_> {
 
 /// A program that is under way.
 struct Run<'a> {
-    program: &'a Program<'a>,
+    program: Program<'a>,
     bytes: Bytes<'a>,
-    initial: State,
+    initial: &'a State,
     state: State,
-    remembered: Vec<State>,
     /// Distance from the function's begin.
     location: u64,
 }
 
 impl<'a> Run<'a> {
     #[inline]
-    fn new(program: &'a Program<'a>, initial: State) -> Self {
+    fn new(program: Program<'a>, initial: &'a State) -> Self {
+        program.remembered.clear();
         Self {
-            program,
             bytes: Bytes(program.instructions),
+            program,
             initial,
-            state: initial,
-            remembered: Vec::new(),
+            state: *initial,
             location: 0,
         }
     }
@@ -353,12 +355,12 @@ impl<'a> Run<'a> {
                     Some(known.map_or(Expression::Other, Expression::Known));
             }
             DW_CFA_REMEMBER_STATE => {
-                if self.remembered.len() == MOST_REMEMBERED {
+                if self.program.remembered.len() == MOST_REMEMBERED {
                     return Err(Bad);
                 }
-                self.remembered.push(self.state);
+                self.program.remembered.push(self.state);
             }
-            DW_CFA_RESTORE_STATE => self.state = self.remembered.pop().ok_or(Bad)?,
+            DW_CFA_RESTORE_STATE => self.state = self.program.remembered.pop().ok_or(Bad)?,
             DW_CFA_GNU_ARGS_SIZE => {
                 self.number()?;
             }
@@ -435,7 +437,7 @@ impl<'a> Run<'a> {
     }
 
     fn set_location(&mut self) -> Result<u64, Bad> {
-        let program = self.program;
+        let program = &self.program;
         let field = program.instructions.len() - self.bytes.0.len();
         let address = self.bytes.pointer(
             program.common.address_encoding,

@@ -21,13 +21,16 @@ const LONGEST_INTERPRETER: u64 = 256;
 const NAME_BYTES: usize = 17;
 
 type Header = FileHeader64<LittleEndian>;
-type Segment = ProgramHeader64<LittleEndian>;
+type SegmentHeader = ProgramHeader64<LittleEndian>;
 
 /// What the headers say.
 #[derive(Debug)]
 pub(super) struct Elf {
     pub(super) registers: &'static Registers,
-    pub(super) segments: Vec<Load>,
+    /// All that are loaded.
+    pub(super) segments: Vec<Segment>,
+    /// The executable ones of them.
+    pub(super) code: Vec<Segment>,
     /// Call frame information, the more trusted first.
     pub(super) frames: Vec<Frames>,
     /// Where the program begins, if it is one.
@@ -50,15 +53,6 @@ pub(super) struct Elf {
 pub(super) struct Symbols {
     pub(super) entries: Range<u64>,
     pub(super) names: Range<u64>,
-}
-
-/// A PT_LOAD with what it has in the file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
-    pub(super) executable: bool,
-    pub(super) offset: u64,
-    pub(super) address: u64,
-    pub(super) size: u64,
 }
 
 /// A section of call frame information.
@@ -87,12 +81,12 @@ pub struct Code {
     /// What it runs on.
     pub machine: Machine,
     /// In the order of their addresses.
-    pub segments: Vec<CodeSegment>,
+    pub segments: Vec<Segment>,
 }
 
-/// An executable PT_LOAD, as far as it is in the file.
+/// A PT_LOAD, as far as it is in the file.
 #[derive(Clone, Copy, Debug)]
-pub struct CodeSegment {
+pub struct Segment {
     /// In the file.
     pub offset: u64,
     /// ELF address of its first byte.
@@ -108,21 +102,7 @@ impl Code {
     /// Those of [`build`](super::build) that come from reading and from headers.
     pub fn read(source: &(impl Source + ?Sized)) -> Result<Self, BuildError> {
         let elf = Elf::read(source)?;
-        let executable = elf.segments.iter().filter(|segment| segment.executable);
-        let mut segments: Vec<_> = executable
-            .map(
-                |&Load {
-                     offset,
-                     address,
-                     size,
-                     ..
-                 }| CodeSegment {
-                    offset,
-                    address,
-                    size,
-                },
-            )
-            .collect();
+        let mut segments = elf.code;
         segments.sort_by_key(|segment| segment.address);
         Ok(Self {
             machine: elf.registers.machine,
@@ -141,9 +121,13 @@ impl Elf {
             let mut all = program_headers.iter();
             all.find(move |segment| segment.p_type(LittleEndian) == kind)
         };
+        let executable = program_headers
+            .iter()
+            .filter(|segment| segment.p_flags(LittleEndian).contains(elf::PF_X));
         let mut elf = Self {
             registers,
-            segments: program_headers.iter().filter_map(load).collect(),
+            segments: program_headers.iter().filter_map(loaded).collect(),
+            code: executable.filter_map(loaded).collect(),
             frames: Vec::new(),
             entry: header.e_entry(LittleEndian),
             position_independent: header.e_type(LittleEndian) == elf::ET_DYN,
@@ -220,15 +204,12 @@ impl Elf {
 
     /// Where code at an address lies in the file, and how much follows.
     #[inline]
-    pub(super) fn code(&self, address: u64) -> Option<(u64, u64)> {
-        self.segments
-            .iter()
-            .filter(|segment| segment.executable)
-            .find_map(|segment| segment.place(address))
+    pub(super) fn place(&self, address: u64) -> Option<(u64, u64)> {
+        self.code.iter().find_map(|segment| segment.place(address))
     }
 }
 
-impl Load {
+impl Segment {
     /// Offset in the file of an address, and how many bytes of the segment are left there.
     #[inline]
     fn place(&self, address: u64) -> Option<(u64, u64)> {
@@ -258,34 +239,33 @@ fn read_program_headers(
     source: &(impl Source + ?Sized),
     header: &Header,
     headers: &mut Vec<u8>,
-) -> Result<Vec<Segment>, BuildError> {
+) -> Result<Vec<SegmentHeader>, BuildError> {
     const WHAT: &str = "table of program headers";
     let count = u64::from(header.e_phnum(LittleEndian));
     let size = usize::from(header.e_phentsize(LittleEndian));
-    if count > MOST_PROGRAM_HEADERS || (count > 0 && size != size_of::<Segment>()) {
+    if count > MOST_PROGRAM_HEADERS || (count > 0 && size != size_of::<SegmentHeader>()) {
         return Err(BuildError::Malformed(WHAT));
     }
     let start = header.e_phoff(LittleEndian);
     let segments = (0..count).map(|number| {
         let offset = start.checked_add(number * size as u64);
         let offset = offset.ok_or(BuildError::Malformed(WHAT))?;
-        let bytes = read_array::<{ size_of::<Segment>() }>(source, offset)?;
+        let bytes = read_array::<{ size_of::<SegmentHeader>() }>(source, offset)?;
         headers.extend(bytes);
         parse(&bytes)
     });
     segments.collect()
 }
 
-fn load(segment: &Segment) -> Option<Load> {
-    let load = Load {
-        executable: segment.p_flags(LittleEndian).contains(elf::PF_X),
-        offset: segment.p_offset(LittleEndian),
-        address: segment.p_vaddr(LittleEndian),
-        size: segment.p_filesz(LittleEndian),
+fn loaded(header: &SegmentHeader) -> Option<Segment> {
+    let segment = Segment {
+        offset: header.p_offset(LittleEndian),
+        address: header.p_vaddr(LittleEndian),
+        size: header.p_filesz(LittleEndian),
     };
-    let sane = load.offset.checked_add(load.size).is_some()
-        && load.address.checked_add(load.size).is_some();
-    (segment.p_type(LittleEndian) == elf::PT_LOAD && sane).then_some(load)
+    let sane = segment.offset.checked_add(segment.size).is_some()
+        && segment.address.checked_add(segment.size).is_some();
+    (header.p_type(LittleEndian) == elf::PT_LOAD && sane).then_some(segment)
 }
 
 /// What a section has in the file.
@@ -322,7 +302,7 @@ fn frames(
 }
 
 /// The path in PT_INTERP.
-fn interpreter(source: &(impl Source + ?Sized), segment: &Segment) -> Option<Vec<u8>> {
+fn interpreter(source: &(impl Source + ?Sized), segment: &SegmentHeader) -> Option<Vec<u8>> {
     let size = segment.p_filesz(LittleEndian).min(LONGEST_INTERPRETER);
     let mut path = vec![0; size as usize];
     read_exact(source, &mut path, segment.p_offset(LittleEndian)).ok()?;
@@ -330,7 +310,7 @@ fn interpreter(source: &(impl Source + ?Sized), segment: &Segment) -> Option<Vec
 }
 
 /// The build id in a PT_NOTE.
-fn build_id(source: &(impl Source + ?Sized), segment: &Segment) -> Option<Vec<u8>> {
+fn build_id(source: &(impl Source + ?Sized), segment: &SegmentHeader) -> Option<Vec<u8>> {
     let size = segment.p_filesz(LittleEndian);
     if segment.p_type(LittleEndian) != elf::PT_NOTE || size > LARGEST_NOTES {
         return None;
@@ -368,8 +348,8 @@ fn section(
 /// What PT_GNU_EH_FRAME points at is .eh_frame_hdr, which says where .eh_frame is.
 fn frames_by_segment(
     source: &(impl Source + ?Sized),
-    segments: &[Load],
-    header: &Segment,
+    segments: &[Segment],
+    header: &SegmentHeader,
 ) -> Option<Frames> {
     let mut bytes = [0; 12];
     read_exact(source, &mut bytes, header.p_offset(LittleEndian)).ok()?;

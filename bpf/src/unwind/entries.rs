@@ -30,7 +30,10 @@ pub(super) struct Entries<'s, S: ?Sized> {
     /// Of the section.
     address: u64,
     registers: &'static Registers,
-    cies: Vec<Option<(u64, Option<Cie>)>>,
+    /// The last CIEs used, each at a place that follows from its offset; with nothing where there is none.
+    cies: Vec<(u64, Option<Cie>)>,
+    /// Memory for programs that run.
+    remembered: Vec<State>,
 }
 
 /// What a CIE says.
@@ -79,7 +82,8 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
             kind: frames.kind,
             address: frames.address,
             registers,
-            cies: vec![None; CIES],
+            cies: vec![(u64::MAX, None); CIES],
+            remembered: Vec::new(),
         }
     }
 
@@ -110,15 +114,15 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         head: Head,
         cie: u64,
     ) -> Result<Option<Function>, BuildError> {
-        let Some(cie) = self.cie(cie)? else {
+        let slot = self.load_cie(cie)?;
+        let Some((_, Some(cie))) = self.cies.get(slot) else {
             return Ok(None);
         };
-        let field = self.address_of(offset, head.size);
+        let field = self.address.wrapping_add(offset + head.size as u64);
         let size = (head.next - offset).min(HEAD);
         let mut bytes = Bytes(self.section.get(offset, size as usize)?);
-        Ok(bytes
-            .take(head.size)
-            .and_then(|_| function(&mut bytes, &cie, field)))
+        let fields = bytes.take(head.size);
+        Ok(fields.and_then(|_| function(&mut bytes, cie, field)))
     }
 
     /// Runs `run` with the program of the FDE at `offset`, unless that is none.
@@ -136,10 +140,11 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         else {
             return Ok(None);
         };
-        let Some(cie) = self.cie(cie)? else {
+        let slot = self.load_cie(cie)?;
+        let Some((_, Some(cie))) = self.cies.get(slot) else {
             return Ok(None);
         };
-        let field = self.address_of(offset, size);
+        let field = self.address.wrapping_add(offset + size as u64);
         let whole = next - offset;
         let entry = self
             .section
@@ -147,7 +152,7 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         let mut bytes = Bytes(entry);
         let Some(function) = bytes
             .take(size)
-            .and_then(|_| function(&mut bytes, &cie, field))
+            .and_then(|_| function(&mut bytes, cie, field))
         else {
             return Ok(None);
         };
@@ -169,6 +174,7 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
             instructions: bytes.0,
             field,
             address: function.address,
+            remembered: &mut self.remembered,
         };
         Ok(Some(run(function, program)))
     }
@@ -185,20 +191,22 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         Ok(head(kind, offset, bytes).filter(|head| head.next - offset <= left))
     }
 
+    /// Sees to it that the CIE at `offset` is among those at hand, and says where.
     #[inline]
-    fn cie(&mut self, offset: u64) -> Result<Option<Cie>, BuildError> {
+    fn load_cie(&mut self, offset: u64) -> Result<usize, BuildError> {
         // Entries are multiples of 4 or 8 bytes.
         let slot = (offset >> 2) as usize % CIES;
-        if let Some(Some((cached, cie))) = self.cies.get(slot)
-            && *cached == offset
+        if self
+            .cies
+            .get(slot)
+            .is_none_or(|(loaded, _)| *loaded != offset)
         {
-            return Ok(*cie);
+            let cie = self.read_cie(offset)?;
+            if let Some(place) = self.cies.get_mut(slot) {
+                *place = (offset, cie);
+            }
         }
-        let cie = self.read_cie(offset)?;
-        if let Some(cached) = self.cies.get_mut(slot) {
-            *cached = Some((offset, cie));
-        }
-        Ok(cie)
+        Ok(slot)
     }
 
     fn read_cie(&mut self, offset: u64) -> Result<Option<Cie>, BuildError> {
@@ -218,12 +226,6 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         let bytes = self.section.get(offset, (next - offset) as usize)?;
         let fields = bytes.get(size..).unwrap_or_default();
         Ok(cie(fields, address, kind, registers))
-    }
-
-    fn address_of(&self, offset: u64, within: usize) -> u64 {
-        self.address
-            .wrapping_add(offset)
-            .wrapping_add(within as u64)
     }
 }
 
@@ -310,6 +312,7 @@ fn cie(fields: &[u8], end: u64, kind: FramesKind, registers: &'static Registers)
         instructions: bytes.0,
         field: end.wrapping_sub(bytes.0.len() as u64),
         address: 0,
+        remembered: &mut Vec::new(),
     };
     let initial = program.state().ok();
     Some(Cie {

@@ -232,7 +232,7 @@ fn behind_first_return(
 ) -> Result<Option<u64>, BuildError> {
     const SYSCALL: &[u8] = &[0x0f, 0x05];
     const RET: u8 = 0xc3;
-    let Some((offset, left)) = elf.code(function.start) else {
+    let Some((offset, left)) = elf.place(function.start) else {
         return Ok(None);
     };
     let mut code = [0; 256];

@@ -28,7 +28,7 @@ mod window;
 
 pub use build::build;
 pub use cache_file::CacheError;
-pub use elf::{Code, CodeSegment};
+pub use elf::{Code, Segment};
 pub use error::{BuildError, Limits};
 pub use identity::{Identity, identify};
 pub use registers::Machine;
