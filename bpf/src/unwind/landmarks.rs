@@ -13,6 +13,8 @@ use std::ops::Range;
 
 /// That of glibc's dynamic linker has 61 bytes, others less, and the function behind is aligned.
 const ENTRY_BYTES: u64 = 64;
+/// `runtime.clone` has 162.
+const CLONE_BYTES: usize = 256;
 const SYMBOL_BYTES: usize = 24;
 const MOST_SYMBOLS: u64 = 4 << 20;
 /// One more than the longest that is looked for, with its suffix.
@@ -32,7 +34,7 @@ enum Kind {
     SwitchInFrame,
     /// It calls something on another stack and has no frame at all.
     Switch,
-    /// It returns in the parent, and nobody called it in the child, whose code follows.
+    /// It makes a thread, which nobody called, and that calls its function there.
     Clone,
 }
 
@@ -51,7 +53,7 @@ const GO: [(&str, Kind); 9] = [
 /// x86-64. Static programs have them without call frame information.
 const MUSL: [(&str, Kind); 3] = [
     ("__restore_rt", Kind::SignalReturn),
-    ("__clone", Kind::End),
+    ("__clone", Kind::Clone),
     // Calls main; `_start` jumps to it, through others that leave no frame.
     ("libc_start_main_stage2", Kind::End),
 ];
@@ -106,6 +108,9 @@ impl Landmarks {
             true => &mut self.rules,
             false => &mut self.fallbacks,
         };
+        if function.is_empty() && kind != Kind::Clone {
+            return Ok(());
+        }
         match kind {
             Kind::End => rules.push((function, Rule::End)),
             Kind::Switch => rules.push((function, Rule::Switch)),
@@ -114,9 +119,8 @@ impl Landmarks {
             }
             Kind::SwitchInFrame => self.switches.push(function.start),
             Kind::Clone => {
-                if let Some(start) = behind_first_return(source, elf, &function)? {
-                    rules.push((start..function.end, Rule::End));
-                }
+                let call = call_in_thread(source, elf, function.start)?;
+                rules.extend(call.map(|call| (call, Rule::End)));
             }
         }
         Ok(())
@@ -214,40 +218,41 @@ fn named(
     Ok(found.into_values().collect())
 }
 
-/// Offset of its name, and its addresses, of a symbol that is a function.
+/// Offset of its name, and its addresses, of a symbol that is a function; some of assembly have no size.
 fn function(mut symbol: Bytes<'_>) -> Option<(u64, Range<u64>)> {
     let name = symbol.u32()?;
     let kind = symbol.u8()? & 0xf;
     let (_visibility, _section) = (symbol.u8()?, symbol.u16()?);
     let address = symbol.u64()?;
     let end = address.checked_add(symbol.u64()?)?;
-    (kind == STT_FUNC && end > address).then_some((name.into(), address..end))
+    (kind == STT_FUNC).then_some((name.into(), address..end))
 }
 
-/// The address behind a function's first return instruction that follows a system call.
-fn behind_first_return(
+/// Where a function that makes a thread calls through a register behind its system call: in the thread.
+fn call_in_thread(
     source: &(impl Source + ?Sized),
     elf: &Elf,
-    function: &Range<u64>,
-) -> Result<Option<u64>, BuildError> {
-    const SYSCALL: &[u8] = &[0x0f, 0x05];
-    const RET: u8 = 0xc3;
-    let Some((offset, left)) = elf.place(function.start) else {
+    function: u64,
+) -> Result<Option<Range<u64>>, BuildError> {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    const CALL_BYTES: u64 = 3;
+    let Some((offset, left)) = elf.place(function) else {
         return Ok(None);
     };
-    let mut code = [0; 256];
-    let size = (function.end - function.start)
-        .min(left)
-        .min(code.len() as u64) as usize;
-    let read = source.read_at(&mut code, offset)?.min(size);
+    let mut code = [0; CLONE_BYTES];
+    let read = source
+        .read_at(&mut code, offset)?
+        .min(usize::try_from(left).unwrap_or(0));
     let code = code.get(..read).unwrap_or_default();
-    let syscall = code
-        .windows(SYSCALL.len())
-        .position(|bytes| bytes == SYSCALL);
-    let ret = syscall.and_then(|syscall| {
-        let behind = syscall + SYSCALL.len();
-        let ret = code.get(behind..)?.iter().position(|byte| *byte == RET)?;
-        Some((behind + ret + 1) as u64)
+    let position = |code: &[u8], matches: fn(&[u8]) -> bool| {
+        code.windows(CALL_BYTES as usize).position(matches)
+    };
+    let call = position(code, |bytes| bytes.starts_with(&SYSCALL)).and_then(|syscall| {
+        // Through r8 to r15.
+        let call = position(code.get(syscall..)?, |bytes| {
+            matches!(bytes, [0x41, 0xff, 0xd0..=0xd7])
+        })?;
+        Some(function + (syscall + call) as u64)
     });
-    Ok(ret.map(|ret| function.start + ret))
+    Ok(call.map(|call| call..call + CALL_BYTES))
 }

@@ -180,8 +180,10 @@ fn go_runtime() {
         ("runtime.morestack.abi0", CODE + 320, 64),
         ("runtime.clone.abi0", CODE + 384, 64),
     ];
+    // syscall; cmp $0, %rax; je; mov %eax, 48(%rsp); ret; call stackcheck; call *%r12
     let clone = [
-        0x0f, 0x05, 0x48, 0x83, 0xf8, 0, 0x74, 5, 0x89, 0x44, 0x24, 0x30, 0xc3,
+        0x0f, 0x05, 0x48, 0x83, 0xf8, 0, 0x74, 5, 0x89, 0x44, 0x24, 0x30, 0xc3, 0xe8, 0, 0, 0, 0,
+        0x41, 0xff, 0xd4,
     ];
     made.code[384 + 8..][..clone.len()].copy_from_slice(&clone);
 
@@ -204,10 +206,10 @@ fn go_runtime() {
     assert_eq!(at(&made, [191, 192, 254]), [rsp(8), Rule::End, Rule::End]);
     assert_eq!(at(&made, [255, 256, 319]), [Rule::Signal; 3]);
     assert_eq!(at(&made, [320, 383]), [Rule::Switch; 2]);
-    let ret = 384 + 8 + clone.len() as u64;
+    let behind = 384 + 8 + clone.len() as u64;
     assert_eq!(
-        at(&made, [384, ret - 1, ret, 447]),
-        [rsp(8), frame(64), Rule::End, Rule::End]
+        at(&made, [384, behind - 4, behind - 3, behind - 1, behind]),
+        [rsp(8), frame(64), Rule::End, Rule::End, Rule::None]
     );
     assert_eq!(at(&made, [448]), [rsp(8)]);
 
@@ -215,11 +217,16 @@ fn go_runtime() {
     assert_eq!(at(&made, [192, 256, 320]), [rsp(8); 3]);
 }
 
-/// musl's signal trampoline, in a program that is linked with musl, dynamically or not; elsewhere it has rules of its own.
+/// musl's signal trampoline and the call of a thread's function, in a program that is linked with musl, dynamically or not; elsewhere it has rules of its own.
 #[test]
 fn musl() {
     let mut made = Made::new(functions(Cfi::eh_frame(), &[(64, 16)]));
-    made.symbols = vec![("__restore_rt", CODE + 100, 9)];
+    made.symbols = vec![("__restore_rt", CODE + 100, 9), ("__clone", CODE + 200, 0)];
+    // syscall; test %eax, %eax; jne; xor %ebp, %ebp; pop %rdi; call *%r9
+    let clone = [
+        0x0f, 0x05, 0x85, 0xc0, 0x75, 0x0f, 0x31, 0xed, 0x5f, 0x41, 0xff, 0xd1,
+    ];
+    made.code[200..][..clone.len()].copy_from_slice(&clone);
     made.entry = CODE + 32;
     made.interpreter = Some("/lib64/ld-linux-x86-64.so.2");
     assert_eq!(at(&made, [100, 32]), [Rule::None, Rule::End]);
@@ -228,6 +235,10 @@ fn musl() {
         assert_eq!(
             at(&made, [99, 108, 32]),
             [Rule::Signal, Rule::Signal, Rule::End]
+        );
+        assert_eq!(
+            at(&made, [200, 208, 211, 212]),
+            [Rule::None, Rule::None, Rule::End, Rule::None]
         );
     }
 }
