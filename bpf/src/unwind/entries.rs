@@ -2,12 +2,13 @@
 //! what functions have in common, and FDEs, one for each function.
 
 use super::bytes::Bytes;
-use super::cfi::{Common, Program, State};
+use super::cfi::Program;
 use super::elf::{Frames, FramesKind};
 use super::error::BuildError;
 use super::registers::Registers;
 use super::section::Section;
 use super::source::Source;
+use super::state::{Common, State};
 use super::window::Budget;
 
 /// No function has more instructions. The largest of a Debian installation are a tenth of that.

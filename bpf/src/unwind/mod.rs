@@ -1,7 +1,7 @@
 //! Unwind tables: from the call frame information in an ELF file to what the walk in the kernel reads.
 //!
 //! ```text
-//! elf ─► entries (CIE, FDE) ─► cfi (their programs) ─► rule ─► encode ─► table
+//! elf ─► entries (CIE, FDE) ─► cfi (their programs) ─► state ─► rule ─► encode ─► table
 //! ```
 //!
 //! A file is read piece by piece and never mapped, and nothing it says is trusted: see [`build`].
@@ -23,6 +23,7 @@ mod registers;
 mod rule;
 mod section;
 mod source;
+mod state;
 mod table;
 mod window;
 
