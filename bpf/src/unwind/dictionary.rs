@@ -33,19 +33,25 @@ impl Dictionary {
             cache: Vec::new(),
             most: MOST_COUNTED,
         };
-        let too_many = dictionary.add(Rule::Unsupported(Unsupported::TooManyRules).into());
-        dictionary.cache = vec![(dictionary.rules[0], too_many); 1 << CACHE_BITS];
+        let too_many_rules = Rule::Unsupported(Unsupported::TooManyRules).into();
+        let too_many = dictionary.add(too_many_rules);
+        dictionary.cache = vec![(too_many_rules, too_many); 1 << CACHE_BITS];
         dictionary
     }
 
-    /// Takes the most frequent rules that fit a row of `counted`, and the others as [`Unsupported::TooManyRules`].
+    /// Takes the most frequent rules that fit a row of `counted`, and the others as [`Unsupported::TooManyRules`]; those
+    /// without which a walk would not know where to end in any case.
     pub(super) fn of_most_frequent(counted: &Self) -> Self {
         let mut dictionary = Self::growing();
+        for rule in [Rule::None, Rule::End, Rule::Signal, Rule::Switch] {
+            dictionary.add(rule.into());
+        }
         let frequent = counted.by_frequency();
-        for number in frequent.into_iter().take(MAX_RULES - 1) {
-            if let Some(rule) = counted.rule(number)
-                && !dictionary.numbers.contains_key(&rule)
-            {
+        for rule in frequent
+            .into_iter()
+            .filter_map(|number| counted.rule(number))
+        {
+            if dictionary.rules.len() < MAX_RULES && !dictionary.numbers.contains_key(&rule) {
                 dictionary.add(rule);
             }
         }

@@ -255,3 +255,35 @@ fn beyond_the_format() {
         assert_eq!(at(&Made::new(cfi), [CODE]), [expected], "{instructions:x?}");
     }
 }
+
+/// A file with more rules than rows can number is read twice: the most frequent rules are kept, the others say so.
+#[test]
+fn too_many_rules() {
+    let mut cfi = Cfi::eh_frame();
+    let cie = cfi.cie(X86_64_BEGIN);
+    for number in 0..6000_u64 {
+        // Every second function has CFA = rsp + 16, the others one of 3,000.
+        let offset = if number % 2 == 0 {
+            16
+        } else {
+            8 * (number / 2 + 10)
+        };
+        let low = (offset & 0x7f) as u8 | 0x80;
+        let instructions = [0x0e, low, (offset >> 7) as u8 | 0x80, (offset >> 14) as u8];
+        cfi.fde(cie, CODE + number * 16, 16, &instructions);
+    }
+    let mut made = Made::new(cfi);
+    made.code_offset = 0x80_0000;
+    let table = table(&made);
+    let rule = |number: u64| table.lookup(made.offset(CODE + number * 16) as u32);
+    assert!((0..6000).step_by(2).all(|number| rule(number) == rsp(16)));
+    let too_many = Rule::Unsupported(Unsupported::TooManyRules);
+    let kept = (1..6000)
+        .step_by(2)
+        .filter(|number| rule(*number) != too_many);
+    for number in kept.clone() {
+        assert_eq!(rule(number), rsp(8 * (number as i32 / 2 + 10)));
+    }
+    assert!(kept.count() > 2040);
+    assert_eq!(rule(6000), Rule::None);
+}

@@ -199,7 +199,7 @@ fn too_many_rules() {
         exact += 1;
     }
     assert!(exact > count * 3 + MAX_RULES as u64 - 200);
-    assert_eq!(table.geometry().rule_count as usize, MAX_RULES);
+    assert!((MAX_RULES - 5..=MAX_RULES).contains(&(table.geometry().rule_count as usize)));
 }
 
 /// An image beyond its limit is an error and takes no memory beyond it, whatever makes it large: rows or pages.
