@@ -202,6 +202,15 @@ fn start_thread<J: Send + Sync + 'static>(
 }
 
 #[cfg(test)]
+impl<J> Pool<J> {
+    /// Whether nothing waits and nothing is being done.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.shared.lock();
+        state.queue.is_empty() && state.running.is_empty()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, channel};

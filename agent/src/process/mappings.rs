@@ -84,8 +84,8 @@ impl Mapping {
         [numbered, rest]
     }
 
-    /// The part of it within [start, end).
-    fn cut(&self, start: u64, end: u64) -> Self {
+    /// The same file, at the same distance, at [start, end): a part of it, or what continues it.
+    fn moved_to(&self, start: u64, end: u64) -> Self {
         let offset = self.offset.wrapping_add(start.wrapping_sub(self.start));
         Self {
             start,
@@ -147,6 +147,33 @@ impl Mappings {
         self.by_start.is_empty()
     }
 
+    /// The parts of files that are mapped within [start, end).
+    pub(super) fn of_files_within(&self, start: u64, end: u64) -> impl Iterator<Item = Mapping> {
+        let first = self.find(start).map_or(start, |mapping| mapping.start);
+        let within = self.by_start.range(first..end.max(first));
+        within
+            .map(|(_, mapping)| mapping)
+            .filter(|mapping| mapping.file.is_some())
+            .map(move |mapping| mapping.moved_to(mapping.start.max(start), mapping.end.min(end)))
+    }
+
+    /// Memory of no file next to code of one, as it would be mapped if it were a part of that.
+    pub(super) fn suspects(&self) -> Vec<Mapping> {
+        let mut suspects = Vec::new();
+        let mappings = self.by_start.values();
+        for (one, next) in mappings.clone().zip(mappings.skip(1)) {
+            if one.end != next.start {
+                continue;
+            }
+            match (&one.file, &next.file) {
+                (Some(_), None) => suspects.push(one.moved_to(next.start, next.end)),
+                (None, Some(_)) => suspects.push(next.moved_to(one.start, one.end)),
+                _ => {}
+            }
+        }
+        suspects
+    }
+
     /// The mapping that an address lies in.
     pub(crate) fn find(&self, address: u64) -> Option<&Mapping> {
         let (_, mapping) = self.by_start.range(..=address).next_back()?;
@@ -180,10 +207,11 @@ impl Mappings {
                 continue;
             };
             if old.start < start {
-                self.by_start.insert(old.start, old.cut(old.start, start));
+                self.by_start
+                    .insert(old.start, old.moved_to(old.start, start));
             }
             if old.end > end && self.by_start.len() < LIMIT {
-                self.by_start.insert(end, old.cut(end, old.end));
+                self.by_start.insert(end, old.moved_to(end, old.end));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod file;
 mod files;
+mod inspector;
 mod mappings;
 mod maps;
 mod opener;
@@ -9,6 +10,7 @@ mod processes;
 mod program;
 mod publication;
 mod publisher;
+mod repair;
 
 pub(crate) use file::{MappedFile, Unopened};
 pub(crate) use files::Files;

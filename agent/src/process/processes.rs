@@ -1,10 +1,11 @@
 //! All processes and the programs they have run, kept true by the kernel's records and repaired from /proc.
 
 use super::files::Hint;
+use super::inspector::{Inspector, Suspect};
 use super::mappings::{Inserted, Mapping};
 use super::program::Program;
 use super::{Files, MappedFile, Mappings, PublishDelays, maps};
-use bpf::sideband::{Event, MmapRecord, Record, monotonic_nanos};
+use bpf::sideband::{Event, MmapRecord, Record};
 use bpf::{FileId, Thread};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -29,21 +30,27 @@ pub(crate) struct Processes {
     pub(super) by_tgid: HashMap<u32, Vec<Program>>,
     /// Those whose mappings the walk is still to be told of.
     pub(super) unpublished: HashSet<u32>,
-    files: Files,
-    maps: maps::Reader,
+    pub(super) files: Files,
+    pub(super) maps: maps::Reader,
+    pub(super) inspector: Inspector,
     pub(super) delays: PublishDelays,
     /// A list found no room, and when memory may be waited for, CLOCK_MONOTONIC nanoseconds.
     pub(super) starved: bool,
     pub(super) reclaim_not_before: u64,
-    trouble: Trouble,
+    pub(super) trouble: Trouble,
     /// Records are missing since /proc was last read.
-    incomplete: bool,
+    pub(super) incomplete: bool,
 }
 
 impl Processes {
-    /// Knows no process yet.
-    pub(crate) fn new(files: Files, delays: PublishDelays) -> Self {
-        Self {
+    /// Knows no process yet. Its threads `wake` whoever is to call [`Processes::take_inspected`].
+    pub(crate) fn new(
+        files: Files,
+        delays: PublishDelays,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            inspector: Inspector::start(wake)?,
             by_tgid: HashMap::new(),
             unpublished: HashSet::new(),
             files,
@@ -53,7 +60,7 @@ impl Processes {
             reclaim_not_before: 0,
             trouble: Trouble::default(),
             incomplete: false,
-        }
+        })
     }
 
     /// What went wrong since the start.
@@ -64,44 +71,6 @@ impl Processes {
     /// The file that has this number in words.
     pub(crate) fn file(&self, id: FileId) -> Option<&Arc<MappedFile>> {
         self.files.by_id(id)
-    }
-
-    /// Reads the mappings of every process there is. Records must be subscribed to before, so that none falls between.
-    pub(crate) fn scan(&mut self) {
-        let Ok(processes) = std::fs::read_dir("/proc") else {
-            return;
-        };
-        let before = monotonic_nanos();
-        let mut there = HashSet::new();
-        for name in processes.flatten().map(|entry| entry.file_name()) {
-            if let Some(tgid) = name.to_str().and_then(|name| name.parse().ok()) {
-                there.insert(tgid);
-                self.read(tgid);
-            }
-        }
-        // The end of those that are gone may be among what was missed: they would be remembered for ever.
-        for (_, programs) in self
-            .by_tgid
-            .iter_mut()
-            .filter(|(tgid, _)| !there.contains(tgid))
-        {
-            if let Some(last) = programs.last_mut() {
-                last.ended.get_or_insert(before);
-            }
-        }
-    }
-
-    /// Notes that records are missing: what is known may be wrong.
-    pub(crate) fn note_missing(&mut self) {
-        self.incomplete = true;
-    }
-
-    /// Reads /proc again if records are missing. Once a window is enough for its stacks, and whoever floods the rings with
-    /// mappings shall not keep the agent reading without end.
-    pub(crate) fn catch_up(&mut self) {
-        if std::mem::take(&mut self.incomplete) {
-            self.scan();
-        }
     }
 
     /// Takes the kernel's records, oldest first.
@@ -130,6 +99,7 @@ impl Processes {
     /// Lets no file hold up the others. To be called now and then.
     pub(crate) fn tend(&self) {
         self.files.tend();
+        self.inspector.tend();
     }
 
     /// Forgets files that nobody has mapped any more, and returns their numbers. Once a window.
@@ -150,25 +120,6 @@ impl Processes {
             .map(|program| &program.mappings)
     }
 
-    /// Looks at /proc because an address of this thread lies in no mapping (munmap, mremap and data mapped over code
-    /// leave no record). True if something was read, so that another try makes sense.
-    pub(crate) fn repair(&mut self, thread: Thread) -> bool {
-        let now = monotonic_nanos();
-        if let Some(programs) = self.by_tgid.get_mut(&thread.tgid) {
-            let Some(program) = programs.last_mut() else {
-                return false;
-            };
-            if program.begin > thread.generation
-                || program.ended.is_some()
-                || !program.repair.is_due(now)
-            {
-                return false;
-            }
-        }
-        self.trouble.repairs += 1;
-        self.read(thread.tgid)
-    }
-
     /// Forgets what had ended before `time`.
     pub(crate) fn forget_ended(&mut self, time: u64) {
         self.by_tgid.retain(|tgid, programs| {
@@ -183,6 +134,28 @@ impl Processes {
             });
             !programs.is_empty()
         });
+    }
+
+    /// Takes what turned out to be the code of a file, although it is mapped as memory of none.
+    pub(crate) fn take_inspected(&mut self) {
+        for Suspect {
+            tgid,
+            begin,
+            mapping,
+        } in self.inspector.found()
+        {
+            let program = self.by_tgid.get_mut(&tgid).and_then(|all| all.last_mut());
+            let Some(program) = program.filter(|program| program.begin == begin) else {
+                continue;
+            };
+            let there = program.mappings.find(mapping.start);
+            if there.is_none_or(|there| there.file.is_some() || there.end < mapping.end) {
+                continue;
+            }
+            Arc::make_mut(&mut program.mappings).insert(mapping);
+            program.publication.is_outdated();
+            self.unpublished.insert(tgid);
+        }
     }
 
     fn fork(&mut self, parent: u32, child: u32, time: u64) {
@@ -253,6 +226,15 @@ impl Processes {
             offset: mmap.offset,
             file,
         };
+        if mapping.file.is_none() {
+            for mapping in program.cover(mmap.start, mmap.end) {
+                self.inspector.inspect(Suspect {
+                    tgid: mmap.tgid,
+                    begin: program.begin,
+                    mapping,
+                });
+            }
+        }
         match Arc::make_mut(&mut program.mappings).insert(mapping) {
             Inserted::Already => {}
             Inserted::No => self.trouble.mappings_dropped += 1,
@@ -263,57 +245,25 @@ impl Processes {
             }
         }
     }
-
-    /// Takes a process's mappings from /proc; false if it is gone, has none, or does not let them be read.
-    fn read(&mut self, tgid: u32) -> bool {
-        let before = monotonic_nanos();
-        let lines = match self.maps.read(tgid) {
-            Ok(lines) if !lines.is_empty() => lines,
-            _ => return false,
-        };
-        let mut mappings = Mappings::default();
-        for line in lines {
-            let range = (line.start, line.end);
-            let mapping = Mapping {
-                start: line.start,
-                end: line.end,
-                offset: line.offset,
-                file: self
-                    .files
-                    .of_mapping(tgid, range, line.offset, &line.hint, None),
-            };
-            if mappings.insert(mapping) == Inserted::No {
-                self.trouble.mappings_dropped += 1;
-            }
-        }
-        let programs = self.by_tgid.entry(tgid).or_default();
-        match programs.last_mut() {
-            Some(last) if last.ended.is_none() => {
-                last.read_at = before;
-                if *last.mappings == mappings {
-                    return true;
-                }
-                last.repair.was_needed();
-                last.mappings = Arc::new(mappings);
-                last.publication.is_outdated();
-            }
-            _ => {
-                // Whatever began it has left no record.
-                let begin = programs.last().and_then(|last| last.ended).unwrap_or(0);
-                programs.push(Program::new(begin, Arc::new(mappings), before));
-            }
-        }
-        self.unpublished.insert(tgid);
-        true
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use bpf::Place;
+    use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+    use std::ffi::c_void;
+    use std::fs::File;
+    use std::os::unix::fs::MetadataExt;
+
     /// Beyond PID_MAX_LIMIT: no process ever has it.
     const NOBODY: u32 = 5_000_000;
+
+    fn processes() -> Processes {
+        let delays = PublishDelays::default();
+        Processes::new(Files::for_test(), delays, Arc::new(|| {})).unwrap()
+    }
 
     fn thread(generation: u64) -> Thread {
         Thread {
@@ -353,7 +303,7 @@ mod tests {
     /// A sample of before an exec is looked up in what was mapped before it, one of after it in what was mapped after it.
     #[test]
     fn programs_of_one_process_are_told_apart() {
-        let mut processes = Processes::new(Files::for_test(), PublishDelays::default());
+        let mut processes = processes();
         processes.apply(vec![fork(10), map(20, 0x1000), exec(30), map(40, 0x8000)]);
         let has = |generation, address| {
             let mappings = processes.mappings(thread(generation)).unwrap();
@@ -366,7 +316,7 @@ mod tests {
     /// A process whose end is among the lost records is forgotten all the same.
     #[test]
     fn lost_ends_are_made_up_for() {
-        let mut processes = Processes::new(Files::for_test(), PublishDelays::default());
+        let mut processes = processes();
         let lost = Record {
             time: 20,
             event: Event::Lost(7),
@@ -378,5 +328,92 @@ mod tests {
         processes.forget_ended(u64::MAX);
         assert!(processes.mappings(thread(11)).is_none());
         assert_eq!(processes.trouble().records_lost, 7);
+    }
+
+    /// Memory of this process, executable or not as a record of the kernel's would say.
+    struct Memory(*mut c_void);
+
+    const LENGTH: usize = 64 << 12;
+
+    impl Memory {
+        /// A part of a file.
+        fn of(file: &File) -> Self {
+            let (flags, prot) = (MapFlags::PRIVATE, ProtFlags::READ);
+            // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
+            let at = unsafe { mmap(std::ptr::null_mut(), LENGTH, prot, flags, file, 4096) };
+            Self(at.unwrap())
+        }
+
+        /// What programs do that move their code to huge pages, and so those that overwrite it.
+        fn move_off_the_file(&self, change: Option<usize>) {
+            // SAFETY: the mapping is this test's own and nobody else looks at it.
+            unsafe {
+                let mut copy = std::slice::from_raw_parts(self.0.cast::<u8>(), LENGTH).to_vec();
+                if let Some(byte) = change {
+                    copy[byte] ^= 1;
+                }
+                let (flags, prot) = (
+                    MapFlags::PRIVATE | MapFlags::FIXED,
+                    ProtFlags::READ | ProtFlags::WRITE,
+                );
+                mmap_anonymous(self.0, LENGTH, prot, flags).unwrap();
+                self.0.cast::<u8>().copy_from(copy.as_ptr(), LENGTH);
+            }
+        }
+
+        fn record(&self, time: u64, inode: u64, path: &[u8]) -> Record {
+            let start = self.0 as u64;
+            let event = Event::Mmap(MmapRecord {
+                tgid: std::process::id(),
+                start,
+                end: start + LENGTH as u64,
+                offset: 4096,
+                device: (0, 0),
+                inode,
+                inode_generation: 0,
+                path: path.to_vec(),
+            });
+            Record { time, event }
+        }
+    }
+
+    /// Code that was moved to memory of no file is the file's still, if every byte that is looked at is the same.
+    #[test]
+    fn code_on_huge_pages_keeps_its_file() {
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        std::fs::copy("/proc/self/exe", copy.path()).unwrap();
+        let inode = copy.as_file().metadata().unwrap().ino();
+        let path = copy.path().as_os_str().as_encoded_bytes();
+        let mut processes = processes();
+        let this = std::process::id();
+        let exec = Event::Exec { tgid: this };
+        processes.apply(vec![Record {
+            time: 10,
+            event: exec,
+        }]);
+        let word = |processes: &Processes, memory: &Memory| {
+            let thread = Thread {
+                tgid: this,
+                tid: this,
+                generation: 10,
+            };
+            let mappings = processes.mappings(thread).unwrap();
+            mappings.word(memory.0 as u64 + 0x10).unwrap().place()
+        };
+        for (change, time) in [(None, 20), (Some(0), 30), (Some(LENGTH - 1), 40)] {
+            let memory = Memory::of(copy.as_file());
+            processes.apply(vec![memory.record(time, inode, path)]);
+            let in_file = word(&processes, &memory);
+            assert!(matches!(in_file, Place::File { offset: 0x1010, .. }));
+            memory.move_off_the_file(change);
+            processes.apply(vec![memory.record(time + 1, 0, b"//anon")]);
+            assert!(matches!(word(&processes, &memory), Place::Anonymous(_)));
+            while !processes.inspector.is_idle() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            processes.take_inspected();
+            let is_known = word(&processes, &memory) == in_file;
+            assert_eq!(is_known, change.is_none(), "{change:?}");
+        }
     }
 }

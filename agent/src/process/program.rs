@@ -1,11 +1,16 @@
 //! One program that a process ran: from a fork or an exec to the next exec or the end.
 
 use super::Mappings;
+use super::mappings::Mapping;
 use super::publication::Publication;
 use std::sync::Arc;
 
 /// Shortest and longest time between two looks at /proc for one program, nanoseconds.
 const REPAIR: (u64, u64) = (1_000_000_000, 300_000_000_000);
+
+/// Pieces of code that are remembered when memory of no file takes their place, and how often each is compared with that.
+const COVERED: usize = 8;
+const LOOKS: u32 = 8;
 
 /// What is known of it.
 pub(super) struct Program {
@@ -17,6 +22,14 @@ pub(super) struct Program {
     pub(super) read_at: u64,
     pub(super) repair: Repair,
     pub(super) publication: Publication,
+    covered: Vec<Covered>,
+}
+
+/// Code of a file in whose place memory of no file was mapped.
+struct Covered {
+    mapping: Mapping,
+    /// How often it may still be compared with that memory.
+    looks: u32,
 }
 
 impl Program {
@@ -28,7 +41,33 @@ impl Program {
             read_at,
             repair: Repair::default(),
             publication: Publication::default(),
+            covered: Vec::new(),
         }
+    }
+
+    /// Memory of no file is mapped within [start, end), or what it may be used for has changed. Returns the code of files whose
+    /// place it has taken: it may be a copy of that.
+    pub(super) fn cover(&mut self, start: u64, end: u64) -> Vec<Mapping> {
+        for mapping in self.mappings.of_files_within(start, end) {
+            let is_known = |covered: &Covered| covered.mapping == mapping;
+            if self.covered.len() < COVERED && !self.covered.iter().any(is_known) {
+                let looks = LOOKS;
+                self.covered.push(Covered { mapping, looks });
+            }
+        }
+        let mut suspects = Vec::new();
+        for covered in &mut self.covered {
+            let Mapping {
+                start: from,
+                end: to,
+                ..
+            } = covered.mapping;
+            if from < end && start < to && covered.looks > 0 {
+                covered.looks -= 1;
+                suspects.push(covered.mapping.clone());
+            }
+        }
+        suspects
     }
 
     /// The one that an exec began at `time`: nothing of it is mapped yet.

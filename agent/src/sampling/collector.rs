@@ -283,14 +283,15 @@ impl<'obj> Loop<'obj> {
         sideband.subscribe(&bpf::cpus::online()?)?;
         let owners = Owners::new(mount.as_ref());
         let wake = Arc::clone(wake);
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || signal(&wake));
         let tables = Tables::start(
             Cache::open(&options.cache),
-            Arc::new(move || signal(&wake)),
+            Arc::clone(&wake),
             profiler.unwinder(),
             shared.delays.table.clone(),
         )?;
         let files = Files::new(tables.settled())?;
-        let mut processes = Processes::new(files, shared.delays.clone());
+        let mut processes = Processes::new(files, shared.delays.clone(), wake)?;
         processes.scan();
         let now = Moment::now();
         let mut collecting = Self {
@@ -415,6 +416,7 @@ impl<'obj> Loop<'obj> {
         self.owners.apply(events);
         let Records { records, until } = self.sideband.read();
         self.processes.apply(records);
+        self.processes.take_inspected();
         let unwinder = self.profiler.unwinder();
         let moved = self.tables.take_done(unwinder)?;
         self.processes.relist(&moved);

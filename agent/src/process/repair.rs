@@ -1,0 +1,121 @@
+//! What /proc says of processes: read at the start, and where the records do not tell enough.
+
+use super::inspector::Suspect;
+use super::mappings::{Inserted, Mapping};
+use super::program::Program;
+use super::{Mappings, Processes};
+use bpf::Thread;
+use bpf::sideband::monotonic_nanos;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+impl Processes {
+    /// Reads the mappings of every process there is. Records must be subscribed to before, so that none falls between.
+    pub(crate) fn scan(&mut self) {
+        let Ok(processes) = std::fs::read_dir("/proc") else {
+            return;
+        };
+        let before = monotonic_nanos();
+        let mut there = HashSet::new();
+        for name in processes.flatten().map(|entry| entry.file_name()) {
+            if let Some(tgid) = name.to_str().and_then(|name| name.parse().ok()) {
+                there.insert(tgid);
+                self.read(tgid);
+            }
+        }
+        // The end of those that are gone may be among what was missed: they would be remembered for ever.
+        for (_, programs) in self
+            .by_tgid
+            .iter_mut()
+            .filter(|(tgid, _)| !there.contains(tgid))
+        {
+            if let Some(last) = programs.last_mut() {
+                last.ended.get_or_insert(before);
+            }
+        }
+    }
+
+    /// Notes that records are missing: what is known may be wrong.
+    pub(crate) fn note_missing(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Reads /proc again if records are missing. Once a window is enough for its stacks, and whoever floods the rings with
+    /// mappings shall not keep the agent reading without end.
+    pub(crate) fn catch_up(&mut self) {
+        if std::mem::take(&mut self.incomplete) {
+            self.scan();
+        }
+    }
+
+    /// Looks at /proc because an address of this thread lies in no mapping (munmap, mremap and data mapped over code
+    /// leave no record). True if something was read, so that another try makes sense.
+    pub(crate) fn repair(&mut self, thread: Thread) -> bool {
+        let now = monotonic_nanos();
+        if let Some(programs) = self.by_tgid.get_mut(&thread.tgid) {
+            let Some(program) = programs.last_mut() else {
+                return false;
+            };
+            if program.begin > thread.generation
+                || program.ended.is_some()
+                || !program.repair.is_due(now)
+            {
+                return false;
+            }
+        }
+        self.trouble.repairs += 1;
+        self.read(thread.tgid)
+    }
+
+    /// Takes a process's mappings from /proc; false if it is gone, has none, or does not let them be read.
+    pub(super) fn read(&mut self, tgid: u32) -> bool {
+        let before = monotonic_nanos();
+        let lines = match self.maps.read(tgid) {
+            Ok(lines) if !lines.is_empty() => lines,
+            _ => return false,
+        };
+        let mut mappings = Mappings::default();
+        for line in lines {
+            let range = (line.start, line.end);
+            let mapping = Mapping {
+                start: line.start,
+                end: line.end,
+                offset: line.offset,
+                file: self
+                    .files
+                    .of_mapping(tgid, range, line.offset, &line.hint, None),
+            };
+            if mappings.insert(mapping) == Inserted::No {
+                self.trouble.mappings_dropped += 1;
+            }
+        }
+        let suspects = mappings.suspects();
+        let programs = self.by_tgid.entry(tgid).or_default();
+        match programs.last_mut() {
+            Some(last) if last.ended.is_none() => {
+                last.read_at = before;
+                if *last.mappings == mappings {
+                    return true;
+                }
+                last.repair.was_needed();
+                last.mappings = Arc::new(mappings);
+                last.publication.is_outdated();
+            }
+            _ => {
+                // Whatever began it has left no record.
+                let begin = programs.last().and_then(|last| last.ended).unwrap_or(0);
+                programs.push(Program::new(begin, Arc::new(mappings), before));
+            }
+        }
+        let begin = programs.last().map_or(0, |last| last.begin);
+        for mapping in suspects {
+            self.inspector.inspect(Suspect {
+                tgid,
+                begin,
+                mapping,
+            });
+        }
+        self.unpublished.insert(tgid);
+        true
+    }
+}
