@@ -3,13 +3,14 @@
 mod aarch64;
 mod x86_64;
 
-use bpf::unwind::{Limits, Rule, Table, build};
+use bpf::unwind::{BuildError, Limits, Rule, Table, build};
 use gimli::{BaseAddresses, EhFrame, LittleEndian, UnwindContext, UnwindSection};
 use object::elf::FileHeader64;
 use object::read::elf::{ElfFile, ProgramHeader};
 use object::{Architecture, Object, ObjectSection, elf};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use tests::elf_files::{library, programs_below};
 use tests::machine::say;
@@ -42,6 +43,25 @@ fn libraries() {
 #[test]
 fn own_executable() {
     assert!(agree(&std::env::current_exe().unwrap()) > 5_000);
+}
+
+/// As above: the vDSO, which is in no file.
+#[test]
+fn vdso() {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let Some(line) = maps.lines().find(|line| line.ends_with("[vdso]")) else {
+        say("SKIPPED: vdso: this kernel maps none");
+        return;
+    };
+    let (begin, rest) = line.split_once('-').unwrap();
+    let (end, _) = rest.split_once(' ').unwrap();
+    let [begin, end] = [begin, end].map(|at| u64::from_str_radix(at, 16).unwrap());
+    let mut image = vec![0; (end - begin) as usize];
+    let memory = File::open("/proc/self/mem").unwrap();
+    memory.read_exact_at(&mut image, begin).unwrap();
+    let compared = compare_bytes(&image, build(&image[..], 0, &Limits::default()));
+    assert_eq!(compared.differences, [""; 0]);
+    assert!(compared.rows > 10, "{compared:?}");
 }
 
 /// As above: libraries for aarch64, from the packages that cross compilers use.
@@ -112,9 +132,13 @@ fn agree(path: &Path) -> u64 {
 }
 
 fn compare(path: &Path) -> Comparison {
+    let table = build(&File::open(path).unwrap(), 0, &Limits::default());
+    compare_bytes(&fs::read(path).unwrap(), table)
+}
+
+fn compare_bytes(bytes: &[u8], table: Result<Table, BuildError>) -> Comparison {
     let mut found = Comparison::default();
-    let bytes = fs::read(path).unwrap();
-    let Ok(elf) = ElfFile::<FileHeader64<object::LittleEndian>>::parse(&bytes[..]) else {
+    let Ok(elf) = ElfFile::<FileHeader64<object::LittleEndian>>::parse(bytes) else {
         return found;
     };
     let Some(section) = elf.section_by_name(".eh_frame") else {
@@ -125,7 +149,7 @@ fn compare(path: &Path) -> Comparison {
         Architecture::Aarch64 => aarch64::expected,
         _ => return found,
     };
-    let table = build(&File::open(path).unwrap(), 0, &Limits::default()).unwrap();
+    let table = table.unwrap();
     let frames = EhFrame::new(section.data().unwrap(), LittleEndian);
     let bases = BaseAddresses::default().set_eh_frame(section.address());
     let mut functions = Vec::new();
