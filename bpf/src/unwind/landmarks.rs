@@ -5,7 +5,7 @@ use super::bytes::Bytes;
 use super::elf::{Elf, Symbols};
 use super::error::BuildError;
 use super::registers::Machine;
-use super::rule::{Cfa, Packed, Rule};
+use super::rule::{Cfa, Packed, Rule, Saved};
 use super::source::Source;
 use super::window::{Budget, Windows};
 use std::collections::BTreeMap;
@@ -34,12 +34,15 @@ enum Kind {
     SwitchInFrame,
     /// It calls something on another stack and has no frame at all.
     Switch,
+    /// It saves six registers and makes two calls: where cgo begins a thread.
+    SixPushes,
     /// It makes a thread, which nobody called, and that calls its function there.
     Clone,
 }
 
-/// x86-64. Of `mcall` and `morestack` nobody comes back: they clear the frame pointer, with which a stack ends.
-const GO: [(&str, Kind); 9] = [
+/// x86-64. Of `mcall` and `morestack` nobody comes back: they clear the frame pointer, with which a stack ends. Those that ask
+/// for the time call the vDSO on the thread's own stack.
+const GO: [(&str, Kind); 13] = [
     ("runtime.rt0_go", Kind::End),
     ("runtime.goexit", Kind::End),
     ("runtime.sigreturn__sigaction", Kind::SignalReturn),
@@ -49,6 +52,10 @@ const GO: [(&str, Kind); 9] = [
     ("runtime.mcall", Kind::SwitchInFrame),
     ("runtime.morestack", Kind::Switch),
     ("runtime.clone", Kind::Clone),
+    ("time.now", Kind::SwitchInFrame),
+    ("runtime.nanotime1", Kind::SwitchInFrame),
+    ("runtime.walltime", Kind::SwitchInFrame),
+    ("crosscall1", Kind::SixPushes),
 ];
 /// x86-64. Static programs have them without call frame information.
 const MUSL: [(&str, Kind); 3] = [
@@ -118,6 +125,11 @@ impl Landmarks {
                 rules.push((function.start.saturating_sub(1)..function.end, Rule::Signal));
             }
             Kind::SwitchInFrame => self.switches.push(function.start),
+            Kind::SixPushes => {
+                if let Some(begun) = behind_six_pushes(source, elf, &function)? {
+                    rules.push((begun..function.end, SIX_PUSHED));
+                }
+            }
             Kind::Clone => {
                 let call = call_in_thread(source, elf, function.start)?;
                 rules.extend(call.map(|call| (call, Rule::End)));
@@ -167,7 +179,7 @@ fn is_entry(source: &(impl Source + ?Sized), elf: &Elf) -> Result<bool, BuildErr
     if elf.interpreter.is_some() || !elf.position_independent {
         return Ok(elf.entry != 0);
     }
-    let Some((offset, _)) = elf.code(elf.entry) else {
+    let Some((offset, _)) = elf.place(elf.entry) else {
         return Ok(false);
     };
     let mut code = [0; 8];
@@ -216,6 +228,30 @@ fn named(
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// rbx, rbp and r12 to r15 lie between the stack pointer and the return address.
+const SIX_PUSHED: Rule = Rule::Frame {
+    cfa: Cfa::Register {
+        register: 7,
+        offset: 56,
+    },
+    saved: Saved::FramePointer(-3),
+};
+
+/// The address behind the pushes that a function begins with, if those are these six.
+fn behind_six_pushes(
+    source: &(impl Source + ?Sized),
+    elf: &Elf,
+    function: &Range<u64>,
+) -> Result<Option<u64>, BuildError> {
+    const PUSHES: [u8; 10] = [0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57];
+    let Some((offset, _)) = elf.place(function.start) else {
+        return Ok(None);
+    };
+    let mut code = [0; PUSHES.len()];
+    source.read_at(&mut code, offset)?;
+    Ok((code == PUSHES).then_some(function.start + PUSHES.len() as u64))
 }
 
 /// Offset of its name, and its addresses, of a symbol that is a function; some of assembly have no size.
