@@ -147,7 +147,7 @@ impl fmt::Display for Spelled {
             Rule::Signal => return f.write_str("signal exp exp"),
             Rule::Switch => return f.write_str("switch u u"),
             Rule::Unsupported(why) => return write!(f, "unsupported:{why} u u"),
-            Rule::Frame { cfa, saved } => (cfa, saved),
+            Rule::Frame { cfa, saved, .. } => (cfa, saved),
         };
         match cfa {
             Cfa::Register { register, offset } => {

@@ -17,6 +17,7 @@
 
 /* DWARF's numbers of x86-64's registers. */
 enum dwarf_register {
+	DWARF_RBX = 3,
 	DWARF_RBP = 6,
 	DWARF_RSP = 7,
 };
@@ -28,6 +29,7 @@ enum step_limits {
 	FAR = 8 << 20,
 	/* Offsets of registers in a ucontext (arch/x86/include/uapi/asm/sigcontext.h). */
 	UCONTEXT_RBP = 120,
+	UCONTEXT_RBX = 128,
 	UCONTEXT_RSP = 160,
 	UCONTEXT_RIP = 168,
 };
@@ -49,6 +51,7 @@ struct walk {
 	u64 ip;
 	u64 sp;
 	u64 fp;
+	u64 bx;
 	/* The mapping and the table that were searched last. */
 	struct mapping mapping;
 	struct table table;
@@ -58,6 +61,8 @@ struct walk {
 	u32 exact;
 	/* `ip` was found by a frame pointer, and may be none. */
 	u32 by_frame_pointer;
+	/* `bx` is what it says. */
+	u32 knows_bx;
 	/* User frames so far. */
 	u32 frames;
 	u32 outcome;
@@ -162,11 +167,24 @@ __noinline int find_frame(struct walk *w, u64 pc)
 	}
 }
 
+/* Finds the caller's rbx; false if its place cannot be read. */
+static __always_inline bool restore_bx(struct walk *w, u64 cfa, u32 place)
+{
+	if (!place)
+		return true;
+	w->knows_bx = place != RBX_LOST;
+	return !w->knows_bx || read_word(&w->chunk, cfa - (place + 1) * sizeof(u64), &w->bx);
+}
+
 /* Goes on at the caller, whose frame begins at `cfa`. */
-static __always_inline int leave(struct walk *w, u64 cfa, s16 fp)
+static __always_inline int leave(struct walk *w, u64 cfa, const struct rule *rule)
 {
 	u64 saved = w->fp, ip;
+	s16 fp = rule->fp;
 
+	/* From the lowest place up: a chunk goes upwards. */
+	if (!restore_bx(w, cfa, rule->reg >> REGISTER_BITS))
+		return end_walk(w, OUTCOME_UNREADABLE, 0);
 	if (fp) {
 		u64 at = fp == FP_AT_FP ? w->fp : cfa + (s64)fp * (s64)sizeof(u64);
 
@@ -187,14 +205,16 @@ static __always_inline int leave(struct walk *w, u64 cfa, s16 fp)
 /* Goes on at what a signal interrupted: the kernel saved its registers behind the handler's frame. */
 static __always_inline int leave_signal_frame(struct walk *w)
 {
-	u64 fp, sp, ip;
+	u64 fp, bx, sp, ip;
 
-	if (!read_word(&w->chunk, w->sp + UCONTEXT_RBP, &fp) || !read_word(&w->chunk, w->sp + UCONTEXT_RSP, &sp) ||
-	    !read_word(&w->chunk, w->sp + UCONTEXT_RIP, &ip))
+	if (!read_word(&w->chunk, w->sp + UCONTEXT_RBP, &fp) || !read_word(&w->chunk, w->sp + UCONTEXT_RBX, &bx) ||
+	    !read_word(&w->chunk, w->sp + UCONTEXT_RSP, &sp) || !read_word(&w->chunk, w->sp + UCONTEXT_RIP, &ip))
 		return end_walk(w, OUTCOME_UNREADABLE, 0);
 	w->ip = ip;
 	w->sp = sp;
 	w->fp = fp;
+	w->bx = bx;
+	w->knows_bx = 1;
 	w->exact = 1;
 	w->by_frame_pointer = 0;
 	return 0;
@@ -237,6 +257,7 @@ static __always_inline int leave_by_frame_pointer(struct walk *w, bool in_file, 
 	w->ip = ip;
 	w->sp = fp + 2 * sizeof(u64);
 	w->fp = saved;
+	w->knows_bx = 0;
 	w->exact = 0;
 	w->by_frame_pointer = 1;
 	return ip ? 0 : end_walk(w, OUTCOME_ENTRY, 0);
@@ -270,8 +291,6 @@ static __always_inline u64 leaf_register(u32 number)
 		return BPF_CORE_READ(regs, dx);
 	case 2:
 		return BPF_CORE_READ(regs, cx);
-	case 3:
-		return BPF_CORE_READ(regs, bx);
 	case 4:
 		return BPF_CORE_READ(regs, si);
 	case 5:
@@ -302,7 +321,9 @@ static __always_inline bool base_register(struct walk *w, u32 number, u64 *value
 		*value = w->sp;
 	else if (number == DWARF_RBP)
 		*value = w->fp;
-	else if (number <= 15 && w->frames == 1)
+	else if (number == DWARF_RBX && w->knows_bx)
+		*value = w->bx;
+	else if (number != DWARF_RBX && number <= 15 && w->frames == 1)
 		*value = leaf_register(number);
 	else
 		return false;
@@ -323,7 +344,7 @@ __noinline int leave_unusual(struct walk *w, u64 pc, struct frame *frame)
 		return end_walk(w, OUTCOME_ENTRY, 0);
 	case RULE_REGISTER:
 	case RULE_DEREF:
-		if (!base_register(w, rule.reg, &base))
+		if (!base_register(w, rule.reg & ((1 << REGISTER_BITS) - 1), &base))
 			return end_walk(w, OUTCOME_UNSUPPORTED, UNSUPPORTED_CFA_REGISTER);
 		cfa = base + (s64)rule.cfa;
 		if (rule.kind == RULE_DEREF) {
@@ -331,9 +352,9 @@ __noinline int leave_unusual(struct walk *w, u64 pc, struct frame *frame)
 				return end_walk(w, OUTCOME_UNREADABLE, 0);
 			cfa += (s64)(rule.cfa >> 16);
 		}
-		return leave(w, cfa, rule.fp);
+		return leave(w, cfa, &rule);
 	case RULE_PLT:
-		return leave(w, w->sp + sizeof(u64) + ((pc & 15) >= (u32)rule.cfa ? sizeof(u64) : 0), 0);
+		return leave(w, w->sp + sizeof(u64) + ((pc & 15) >= (u32)rule.cfa ? sizeof(u64) : 0), &rule);
 	case RULE_SIGNAL:
 		return leave_signal_frame(w);
 	case RULE_SWITCH:
@@ -378,9 +399,13 @@ __noinline int step(struct walk *w)
 	w->frames++;
 	if (!append(w, frame->word))
 		return end_walk(w, OUTCOME_TOO_DEEP, 0);
-	if (frame->rule.kind == RULE_REGISTER && frame->rule.reg == DWARF_RSP)
-		return leave(w, w->sp + (s64)frame->rule.cfa, frame->rule.fp);
-	if (frame->rule.kind == RULE_REGISTER && frame->rule.reg == DWARF_RBP)
-		return leave(w, w->fp + (s64)frame->rule.cfa, frame->rule.fp);
+	if (frame->rule.kind == RULE_REGISTER) {
+		u32 reg = frame->rule.reg & ((1 << REGISTER_BITS) - 1);
+
+		if (reg == DWARF_RSP)
+			return leave(w, w->sp + (s64)frame->rule.cfa, &frame->rule);
+		if (reg == DWARF_RBP)
+			return leave(w, w->fp + (s64)frame->rule.cfa, &frame->rule);
+	}
 	return leave_unusual(w, pc, frame);
 }

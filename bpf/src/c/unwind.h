@@ -27,6 +27,10 @@ enum unwind_limits {
 	KEY_RULE_BITS = 16 - PAGE_BITS,
 	/* What is left of a row beside the offset in a page numbers so many. */
 	MAX_RULES = 2048,
+	/* Of rule::reg: the lower bits number a register, the upper ones say where the caller's rbx is. */
+	REGISTER_BITS = 5,
+	/* Upper bits of rule::reg: nobody says. 0: rbx is unchanged; else saved at CFA - 8 * (this + 1). */
+	RBX_LOST = 7,
 	/* rule::fp: the caller's frame pointer is saved where the frame pointer points. */
 	FP_AT_FP = -32768,
 };
@@ -95,6 +99,6 @@ struct rule {
 	__s16 fp;
 	/* enum rule_kind */
 	__u8 kind;
-	/* DWARF number of a register. */
+	/* DWARF number of a register, and where rbx is. */
 	__u8 reg;
 };

@@ -88,6 +88,8 @@ static __always_inline void begin_user_part(struct walk *w, struct task_struct *
 	w->ip = regs->ip;
 	w->sp = regs->sp;
 	w->fp = regs->bp;
+	w->bx = regs->bx;
+	w->knows_bx = 1;
 	w->exact = 1;
 	w->by_frame_pointer = 0;
 	w->frames = 0;

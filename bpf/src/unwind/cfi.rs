@@ -240,6 +240,8 @@ impl<'a> Run<'a> {
         let registers = self.program.common.registers;
         if register == u64::from(registers.frame_pointer) {
             self.state.frame_pointer = place;
+        } else if register == registers.rbx {
+            self.state.rbx = place;
         } else if register == u64::from(registers.return_address) {
             self.state.return_address = place;
         }
@@ -250,6 +252,8 @@ impl<'a> Run<'a> {
         let registers = self.program.common.registers;
         if register == u64::from(registers.frame_pointer) {
             self.state.frame_pointer = self.initial.frame_pointer;
+        } else if register == registers.rbx {
+            self.state.rbx = self.initial.rbx;
         } else if register == u64::from(registers.return_address) {
             self.state.return_address = self.initial.return_address;
         }

@@ -5,7 +5,7 @@ use super::bytes::Bytes;
 use super::elf::{Elf, Symbols};
 use super::error::BuildError;
 use super::registers::Machine;
-use super::rule::{Cfa, Packed, Rule, Saved};
+use super::rule::{Cfa, Packed, Rbx, Rule, Saved};
 use super::source::Source;
 use super::window::{Budget, Windows};
 use std::collections::BTreeMap;
@@ -237,6 +237,7 @@ const SIX_PUSHED: Rule = Rule::Frame {
         offset: 56,
     },
     saved: Saved::FramePointer(-3),
+    rbx: Rbx::Saved(2),
 };
 
 /// The address behind the pushes that a function begins with, if those are these six.

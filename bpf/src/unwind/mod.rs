@@ -33,6 +33,6 @@ pub use elf::{Code, Segment};
 pub use error::{BuildError, Limits};
 pub use identity::{Identity, identify};
 pub use registers::Machine;
-pub use rule::{Cfa, Rule, Saved, Unsupported};
+pub use rule::{Cfa, Rbx, Rule, Saved, Unsupported};
 pub use source::Source;
 pub use table::{Geometry, Table};

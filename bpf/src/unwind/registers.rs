@@ -8,6 +8,8 @@ pub(super) struct Registers {
     pub(super) machine: Machine,
     pub(super) stack_pointer: u8,
     pub(super) frame_pointer: u8,
+    /// x86-64's third register that frames are found by; none elsewhere.
+    pub(super) rbx: u64,
     /// The column of the return address: a register of its own on aarch64, none on x86-64.
     pub(super) return_address: u8,
     /// General registers are those below.
@@ -46,6 +48,7 @@ pub(super) static X86_64: Registers = Registers {
     machine: Machine::X86_64,
     stack_pointer: 7,
     frame_pointer: 6,
+    rbx: 3,
     return_address: 16,
     general: 16,
 };
@@ -55,6 +58,7 @@ pub(super) static AARCH64: Registers = Registers {
     machine: Machine::Aarch64,
     stack_pointer: 31,
     frame_pointer: 29,
+    rbx: u64::MAX,
     return_address: 30,
     general: 32,
 };

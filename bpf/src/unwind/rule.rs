@@ -9,6 +9,9 @@ pub(super) const FP_AT_FP: i16 = types::unwind_limits::FP_AT_FP.0.cast_signed() 
 const PAIR: u8 = 1 << 4;
 const LINK: u8 = 2 << 4;
 const KIND: u8 = 0x0f;
+// Of `rule::reg`: the lower bits number a register, the upper ones say where rbx is.
+const REGISTER_BITS: u32 = types::unwind_limits::REGISTER_BITS.0;
+const RBX_LOST: u8 = types::unwind_limits::RBX_LOST.0 as u8;
 
 /// A step to the caller, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +26,8 @@ pub enum Rule {
         cfa: Cfa,
         /// What is in the frame.
         saved: Saved,
+        /// Where the caller's rbx is: glibc's lazy binding finds its frame by it.
+        rbx: Rbx,
     },
     /// The stack pointer points at the ucontext of a signal frame, which holds all registers.
     Signal,
@@ -73,6 +78,44 @@ pub enum Saved {
     Pair(i16),
     /// aarch64: the return address; the frame pointer is unchanged.
     Link(i16),
+}
+
+/// Where the caller's rbx is, on x86-64. A function saves it among the first of the six registers that it has to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rbx {
+    /// In rbx.
+    Unchanged,
+    /// At CFA - 8 * this, which is 2 to 7.
+    Saved(u8),
+    /// Nobody says where, or elsewhere.
+    Lost,
+}
+
+impl Rbx {
+    /// By its distance from the canonical frame address.
+    pub(super) fn at(offset: i64) -> Self {
+        match offset {
+            -56..=-16 if offset % 8 == 0 => Self::Saved((offset / -8) as u8),
+            _ => Self::Lost,
+        }
+    }
+
+    /// As the upper bits of `rule::reg` say it.
+    const fn code(self) -> u8 {
+        match self {
+            Self::Unchanged => 0,
+            Self::Saved(slot) => slot.saturating_sub(1) & RBX_LOST,
+            Self::Lost => RBX_LOST,
+        }
+    }
+
+    const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Unchanged,
+            RBX_LOST => Self::Lost,
+            code => Self::Saved(code + 1),
+        }
+    }
 }
 
 /// Why a rule is beyond the format.
@@ -149,7 +192,7 @@ impl From<Rule> for Packed {
             Rule::Unsupported(why) => {
                 Self::new(rule_kind::RULE_UNSUPPORTED.0 as u8, why as u8, 0, 0)
             }
-            Rule::Frame { cfa, saved } => {
+            Rule::Frame { cfa, saved, rbx } => {
                 let (what, fp) = match saved {
                     Saved::Nothing => (0, 0),
                     Saved::FramePointer(slot) => (0, slot),
@@ -171,6 +214,7 @@ impl From<Rule> for Packed {
                     }
                     Cfa::Plt { pushed } => (rule_kind::RULE_PLT, 0, i32::from(pushed)),
                 };
+                let register = register | rbx.code() << REGISTER_BITS;
                 Self::new(kind.0 as u8 | what, register, fp, number)
             }
         }
@@ -183,7 +227,9 @@ impl From<Packed> for Rule {
         let number = bits as u32 as i32;
         let fp = (bits >> 32) as u16 as i16;
         let kind = (bits >> 48) as u8;
-        let register = (bits >> 56) as u8;
+        let reg = (bits >> 56) as u8;
+        let register = reg & ((1 << REGISTER_BITS) - 1);
+        let rbx = Rbx::from_code(reg >> REGISTER_BITS);
         let cfa = match rule_kind(u32::from(kind & KIND)) {
             rule_kind::RULE_NONE => return Self::None,
             rule_kind::RULE_END => return Self::End,
@@ -202,9 +248,7 @@ impl From<Packed> for Rule {
                 pushed: number as u8,
             },
             _ => {
-                let why = Unsupported::ALL
-                    .into_iter()
-                    .find(|why| *why as u8 == register);
+                let why = Unsupported::ALL.into_iter().find(|why| *why as u8 == reg);
                 return Self::Unsupported(why.unwrap_or(Unsupported::BadCfi));
             }
         };
@@ -215,7 +259,7 @@ impl From<Packed> for Rule {
             (_, FP_AT_FP) => Saved::AtFramePointer,
             (_, slot) => Saved::FramePointer(slot),
         };
-        Self::Frame { cfa, saved }
+        Self::Frame { cfa, saved, rbx }
     }
 }
 
@@ -225,7 +269,8 @@ mod tests {
     use crate::pod;
 
     fn frame(cfa: Cfa, saved: Saved) -> Rule {
-        Rule::Frame { cfa, saved }
+        let rbx = Rbx::Unchanged;
+        Rule::Frame { cfa, saved, rbx }
     }
 
     /// Every kind of rule, with the extremes of its numbers.
@@ -264,6 +309,9 @@ mod tests {
         ];
         for cfa in cfas {
             rules.extend(saved.map(|saved| frame(cfa, saved)));
+            let rbx = (2..=7).map(Rbx::Saved).chain([Rbx::Lost]);
+            let saved = Saved::FramePointer(-2);
+            rules.extend(rbx.map(|rbx| Rule::Frame { cfa, saved, rbx }));
         }
         rules
     }

@@ -1,7 +1,7 @@
 //! Where the registers of the caller are, as call frame instructions tell it, and the rule that follows.
 
 use super::registers::{Machine, Registers};
-use super::rule::{Cfa, FP_AT_FP, Rule, Saved, Unsupported};
+use super::rule::{Cfa, FP_AT_FP, Rbx, Rule, Saved, Unsupported};
 
 /// Before any instruction has named one.
 const NO_REGISTER: u64 = u64::MAX;
@@ -43,6 +43,8 @@ pub(super) struct State {
     /// Counts instead of register and offset, which may nevertheless be set meanwhile.
     pub(super) cfa_expression: Option<Expression>,
     pub(super) frame_pointer: Place,
+    /// x86-64.
+    pub(super) rbx: Place,
     pub(super) return_address: Place,
 }
 
@@ -73,6 +75,7 @@ impl State {
         cfa_offset: 0,
         cfa_expression: None,
         frame_pointer: Place::Unchanged,
+        rbx: Place::Unchanged,
         return_address: Place::Unchanged,
     };
 
@@ -109,8 +112,21 @@ impl State {
             Machine::Aarch64 => self.saved_aarch64(),
         };
         match saved {
-            Ok(saved) => Rule::Frame { cfa, saved },
+            Ok(saved) => Rule::Frame {
+                cfa,
+                saved,
+                rbx: self.rbx(),
+            },
             Err(why) => Rule::Unsupported(why),
+        }
+    }
+
+    #[inline]
+    fn rbx(&self) -> Rbx {
+        match self.rbx {
+            Place::Unchanged => Rbx::Unchanged,
+            Place::Saved(offset) => Rbx::at(offset),
+            _ => Rbx::Lost,
         }
     }
 

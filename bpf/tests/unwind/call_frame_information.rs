@@ -1,7 +1,7 @@
 //! What tables make of call frame information that is unusual, contradicts itself or lies.
 
 use crate::made::{Cfi, FRAMES_ADDRESS, Made, X86_64_BEGIN};
-use bpf::unwind::{Cfa, Limits, Rule, Saved, Table, Unsupported, build};
+use bpf::unwind::{Cfa, Limits, Rbx, Rule, Saved, Table, Unsupported, build};
 
 /// Address of the code in [`Made::new`].
 const CODE: u64 = 0x40_0000;
@@ -18,6 +18,7 @@ fn rsp(offset: i32) -> Rule {
     Rule::Frame {
         cfa,
         saved: Saved::Nothing,
+        rbx: Rbx::Unchanged,
     }
 }
 
@@ -209,7 +210,8 @@ fn remembered_states() {
     cfi.fde(cie, CODE, 64, &instructions.concat());
     let frame = |register, offset, saved| {
         let cfa = Cfa::Register { register, offset };
-        Rule::Frame { cfa, saved }
+        let rbx = Rbx::Unchanged;
+        Rule::Frame { cfa, saved, rbx }
     };
     let made = Made::new(cfi);
     let found = at(&made, [0, 1, 4, 8, 9, 63].map(|distance| CODE + distance));

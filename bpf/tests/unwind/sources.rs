@@ -1,7 +1,7 @@
 //! Where tables take rules from: sections, program headers, names of functions, and which of these counts more.
 
 use crate::made::{Cfi, FRAMES_ADDRESS, Made, X86_64_BEGIN};
-use bpf::unwind::{BuildError, Cfa, Limits, Rule, Saved, Table, build};
+use bpf::unwind::{BuildError, Cfa, Limits, Rbx, Rule, Saved, Table, build};
 use std::os::unix::fs::FileExt;
 
 const CODE: u64 = 0x40_0000;
@@ -23,6 +23,7 @@ fn rsp(offset: i32) -> Rule {
     Rule::Frame {
         cfa,
         saved: Saved::Nothing,
+        rbx: Rbx::Unchanged,
     }
 }
 
@@ -193,6 +194,7 @@ fn go_runtime() {
             offset,
         },
         saved: Saved::FramePointer(-2),
+        rbx: Rbx::Unchanged,
     };
     assert_eq!(
         at(&made, [0, 1, 5, 60]),

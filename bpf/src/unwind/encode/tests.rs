@@ -1,5 +1,5 @@
 use super::*;
-use crate::unwind::rule::{Cfa, Saved, Unsupported};
+use crate::unwind::rule::{Cfa, Rbx, Saved, Unsupported};
 use std::collections::BTreeMap;
 
 const PAGE: u64 = 1 << PAGE_BITS;
@@ -13,6 +13,7 @@ fn rule(number: i32) -> Rule {
             offset: number,
         },
         saved: Saved::Nothing,
+        rbx: Rbx::Unchanged,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rules for aarch64 from gimli's.
 
-use bpf::unwind::{Cfa, Rule, Saved, Unsupported};
+use bpf::unwind::{Cfa, Rbx, Rule, Saved, Unsupported};
 use gimli::{
     CfaRule, CommonInformationEntry, EhFrame, EndianSlice, LittleEndian, RegisterRule,
     UnwindTableRow,
@@ -40,5 +40,6 @@ pub(super) fn expected(
         }
         _ => return Rule::Unsupported(Unsupported::FramePointer),
     };
-    Rule::Frame { cfa, saved }
+    let rbx = Rbx::Unchanged;
+    Rule::Frame { cfa, saved, rbx }
 }

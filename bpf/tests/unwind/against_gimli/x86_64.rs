@@ -1,6 +1,6 @@
 //! Rules for x86-64 from gimli's.
 
-use bpf::unwind::{Cfa, Rule, Saved, Unsupported};
+use bpf::unwind::{Cfa, Rbx, Rule, Saved, Unsupported};
 use gimli::{
     CfaRule, CommonInformationEntry, EhFrame, EndianSlice, LittleEndian, Operation, Register,
     RegisterRule, UnwindExpression, UnwindTableRow,
@@ -9,6 +9,7 @@ use gimli::{
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 const RBP: Register = gimli::X86_64::RBP;
+const RBX: Register = gimli::X86_64::RBX;
 const RETURN_ADDRESS: Register = gimli::X86_64::RA;
 
 /// The rule for a row of gimli's, as `bpf/src/c/unwind.h` describes rules.
@@ -63,7 +64,14 @@ pub(super) fn expected(
         }
         _ => return Rule::Unsupported(Unsupported::FramePointer),
     };
-    Rule::Frame { cfa, saved }
+    let rbx = match row.register(RBX) {
+        None | Some(RegisterRule::SameValue) => Rbx::Unchanged,
+        Some(RegisterRule::Offset(offset)) if offset % 8 == 0 && (-56..=-16).contains(&offset) => {
+            Rbx::Saved((offset / -8).try_into().unwrap())
+        }
+        _ => Rbx::Lost,
+    };
+    Rule::Frame { cfa, saved, rbx }
 }
 
 const DEREF: Operation<Slice<'static>> = Operation::Deref {
