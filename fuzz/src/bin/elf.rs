@@ -1,0 +1,4 @@
+//! Whole ELF files.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| (fuzz::ELF.check)(input));
