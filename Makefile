@@ -9,16 +9,18 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 AS_ROOT = CARGO_TARGET_$(HOST)_RUNNER=deploy/as-root.sh
 
 # Arguments for the program that is run, as in: make run ARGS='--pyroscope-url http://localhost:4040',
-# or the tests to run, as in: make test-kernels ARGS=linux_6_1_
+# the tests to run, as in: make test-kernels ARGS=linux_6_1_
+# or libFuzzer's options, as in: make fuzz ARGS=-max_total_time=3600
 ARGS =
 
-.PHONY: help build run test test-kernels bench lint
+.PHONY: help build run test test-kernels fuzz bench lint
 
 help:
 	@echo "make build         compile the agent: $(THERMOGRAPH)"
 	@echo "make run           compile it and start 'thermograph agent' as root; ARGS=... are its arguments"
 	@echo "make test          compile and run every test but the next ones, as root"
 	@echo "make test-kernels  run the agent on Debian's kernels in an emulator; ARGS=... are parts of names of tests"
+	@echo "make fuzz          search for files that break what reads them; ARGS=... are options of libFuzzer"
 	@echo "make bench         compile and run the benchmarks, as root; ARGS=peers, walk, stock or tables for one of them"
 	@echo "make lint          check formatting and clippy"
 
@@ -36,6 +38,20 @@ test: build
 test-kernels: build
 	@deploy/setup.sh kernels
 	THERMOGRAPH="$$(realpath "$(THERMOGRAPH)")" cargo test --release --locked -p tests --test kernels -- --ignored $(ARGS)
+
+# Inputs that lead somewhere new stay here for the next run; one that breaks something ends it and is kept beside them.
+FOUND = $(TARGET_DIR)/fuzz
+
+fuzz:
+	@deploy/setup.sh fuzz
+	cargo run --release --locked -p fuzz --bin fuzz_seeds -- "$(FOUND)"
+	RUSTC_WORKSPACE_WRAPPER="$$PWD/fuzz/instrument.sh" \
+		cargo build --release --locked -p fuzz --bin fuzz_elf --bin fuzz_frames --bin fuzz_cache
+	set -e; for target in elf frames cache; do \
+		"$(TARGET_DIR)/release/fuzz_$$target" "$(FOUND)/$$target" \
+			-artifact_prefix="$(FOUND)/$$target-" -timeout=10 -verbosity=0 -print_final_stats=1 \
+			$(or $(ARGS),-runs=20000); \
+	done
 
 bench: build
 	@deploy/setup.sh bench

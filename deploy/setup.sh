@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what this repository needs from the system, and only what is missing of it. `make` calls it.
 #
-#   deploy/setup.sh build|test|kernels|bench
+#   deploy/setup.sh build|test|kernels|fuzz|bench
 #
-# `build` is what the agent is built with; the others add what the tests, those in guests, and the benchmarks run. The last
-# brings servers that Debian starts (redis, nginx, postgres): not for a host that does something else.
+# `build` is what the agent is built with; the others add what the tests, those in guests, the search for hostile files, and
+# the benchmarks run. The last brings servers that Debian starts (redis, nginx, postgres): not for a host that does something else.
 set -eu
 
 case ${CARGO_TARGET_DIR-$PWD} in
@@ -81,6 +81,12 @@ test_needs() {
 	need fonts-dejavu-core test -d /usr/share/fonts/truetype
 }
 
+fuzz_needs() {
+	build_needs
+	# libFuzzer's own.
+	need g++ has c++
+}
+
 kernels_needs() {
 	build_needs
 	fixtures_need
@@ -119,9 +125,9 @@ case " ${ID-} ${ID_LIKE-} " in
 esac
 
 case ${1-} in
-build | test | kernels | bench) "$1_needs" ;;
+build | test | kernels | fuzz | bench) "$1_needs" ;;
 *)
-	echo "usage: $0 build|test|kernels|bench" >&2
+	echo "usage: $0 build|test|kernels|fuzz|bench" >&2
 	exit 2
 	;;
 esac

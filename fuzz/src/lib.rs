@@ -22,15 +22,34 @@ mod heap;
 mod made;
 
 use bpf::unwind::Limits;
+use std::fs;
+use std::path::Path;
 
 /// A reader with what must hold of it.
 pub struct Target {
-    /// Also that of its program and of its directories.
+    /// That of its program and of its directories.
     pub name: &'static str,
     /// Panics where it does not hold.
     pub check: fn(&[u8]),
-    /// Inputs to begin with.
-    pub seeds: fn() -> Vec<Vec<u8>>,
+    seeds: fn() -> Vec<Vec<u8>>,
+}
+
+impl Target {
+    /// Inputs to begin with, by name: of everything that is read, something; and what once broke it.
+    pub fn known(&self) -> Vec<(String, Vec<u8>)> {
+        let seeds = (0..).zip((self.seeds)());
+        let seeds = seeds.map(|(number, seed)| (format!("seed-{number}"), seed));
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+        let files = fs::read_dir(directory.join(self.name))
+            .into_iter()
+            .flatten();
+        let regressions = files.map(|file| {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            (name, fs::read(file.path()).unwrap())
+        });
+        seeds.chain(regressions).collect()
+    }
 }
 
 /// Takes the bytes of an ELF file as they are.
@@ -64,7 +83,7 @@ const LIMITS: Limits = Limits {
     read_bytes: 1 << 20,
 };
 
-/// The memory that `work` may take beside a table of `table` bytes.
+/// The memory that reading a table of `table` bytes may take, and once more the table's: while it grows, it may be moved.
 fn allowed(table: usize) -> usize {
-    table + 16 * LIMITS.functions + (1 << 20)
+    2 * table + 16 * LIMITS.functions + (1 << 20)
 }

@@ -1,11 +1,12 @@
 //! A table on disk: an image in its final form behind a header, and a checksum.
 
 use super::bytes::Bytes;
+use super::dictionary::MAX_RULES;
 use super::error::Limits;
 use super::identity::Identity;
 use super::rule::Packed;
 use super::source::Source;
-use super::table::{Geometry, INDEX_BYTES, Table};
+use super::table::{Geometry, INDEX_BYTES, PAGE_BITS, Table, read_u32};
 use std::io::{self, Write};
 
 const MAGIC: &[u8; 8] = b"thermotb";
@@ -97,22 +98,30 @@ impl Table {
         }
     }
 
-    /// Whether everything lies in the image where the geometry says.
+    /// Whether everything lies in the image where the geometry says: a checksum tells damage, not who wrote it.
     fn is_sane(&self) -> bool {
         let Geometry {
+            first_page,
             pages,
             index,
             rules,
             rule_count,
-            ..
         } = self.geometry;
-        let index_bytes = (pages as usize)
-            .saturating_add(1)
-            .saturating_mul(INDEX_BYTES);
-        let rule_bytes = (rule_count as usize).saturating_mul(Packed::BYTES);
-        let inside =
-            |begin: u32, bytes: usize| (begin as usize).saturating_add(bytes) <= self.image.len();
-        inside(index, index_bytes) && inside(rules, rule_bytes)
+        let part = |begin: u32, count: usize, size: usize| {
+            let begin = begin as usize;
+            let end = begin.checked_add(count.checked_mul(size)?)?;
+            self.image.get(begin..end)
+        };
+        let blocks_in_order = || {
+            let index = part(index, pages as usize + 1, INDEX_BYTES)?;
+            let entries = (0..=pages as usize).map(|page| read_u32(index, page * INDEX_BYTES));
+            Some(entries.is_sorted() && read_u32(index, pages as usize * INDEX_BYTES)? <= rules)
+        };
+        let last_page = u64::from(first_page) + u64::from(pages);
+        last_page <= 1 << (u32::BITS - PAGE_BITS)
+            && rule_count as usize <= MAX_RULES
+            && part(rules, rule_count as usize, Packed::BYTES).is_some()
+            && blocks_in_order().unwrap_or(false)
     }
 }
 

@@ -176,14 +176,8 @@ impl Elf {
                 .saturating_add(found.sh_name(LittleEndian).into());
             source.read_at(&mut name, at)?;
             match Bytes(&name).string() {
-                Some(b".eh_frame") => {
-                    self.frames
-                        .extend(frames(source, &found, FramesKind::EhFrame))
-                }
-                Some(b".debug_frame") => {
-                    self.frames
-                        .extend(frames(source, &found, FramesKind::DebugFrame));
-                }
+                Some(b".eh_frame") => self.add_frames(source, &found, FramesKind::EhFrame),
+                Some(b".debug_frame") => self.add_frames(source, &found, FramesKind::DebugFrame),
                 Some(b".note.go.buildid") => self.go = true,
                 Some(b".symtab") => {
                     let names = section(source, header, found.sh_link(LittleEndian).into());
@@ -200,6 +194,18 @@ impl Elf {
         self.frames
             .sort_by_key(|frames| frames.kind == FramesKind::DebugFrame);
         Ok(())
+    }
+
+    /// Linkers make one section of a kind. Of a thousand each would take memory, and time for every function.
+    fn add_frames(
+        &mut self,
+        source: &(impl Source + ?Sized),
+        section: &SectionHeader64<LittleEndian>,
+        kind: FramesKind,
+    ) {
+        if self.frames.iter().all(|frames| frames.kind != kind) {
+            self.frames.extend(frames(source, section, kind));
+        }
     }
 
     /// Where code at an address lies in the file, and how much follows.

@@ -224,6 +224,8 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         if next - offset > LARGEST_ENTRY {
             return Ok(None);
         }
+        // A hostile file makes every function ask for another, or for two in turn.
+        self.section.spend(next - offset)?;
         let bytes = self.section.get(offset, (next - offset) as usize)?;
         let fields = bytes.get(size..).unwrap_or_default();
         Ok(cie(fields, address, kind, registers))

@@ -21,7 +21,7 @@ pub(super) struct Inflated<'s, S: ?Sized> {
     /// Offset in the section of the first byte kept.
     begin: u64,
     kept: Vec<u8>,
-    budget: Budget,
+    pub(super) budget: Budget,
 }
 
 impl<'s, S: Source + ?Sized> Inflated<'s, S> {

@@ -36,4 +36,12 @@ impl<'s, S: Source + ?Sized> Section<'s, S> {
             Self::Compressed(inflated) => inflated.get(offset, size),
         }
     }
+
+    /// Counts bytes that are looked at again as if they were read again.
+    pub(super) fn spend(&mut self, bytes: u64) -> Result<(), BuildError> {
+        match self {
+            Self::Plain(windows) => windows.budget.spend(bytes),
+            Self::Compressed(inflated) => inflated.budget.spend(bytes),
+        }
+    }
 }

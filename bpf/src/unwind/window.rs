@@ -37,7 +37,7 @@ pub(super) struct Windows<'s, S: ?Sized> {
     range: Range<u64>,
     windows: [Window; WINDOWS],
     last: usize,
-    budget: Budget,
+    pub(super) budget: Budget,
 }
 
 #[derive(Default)]

@@ -166,6 +166,70 @@ fn limits() {
     ));
 }
 
+/// Functions that ask in turn for two large CIEs, one within the other, cost what reading those again and again would.
+#[test]
+fn entries_in_turn() {
+    const CIE_BYTES: usize = 60_000;
+    const SECOND: usize = 256;
+    // DW_CFA_expression of register 0 in a block, in which the second CIE's fields are.
+    let mut cfi = Cfi::eh_frame();
+    let mut instructions = vec![0; CIE_BYTES];
+    let at = 8 + 9; // of the instructions in the section
+    instructions[..5].copy_from_slice(X86_64_BEGIN);
+    instructions[5..9].copy_from_slice(&[0x10, 0, 0xff, 0x03]);
+    let fields = [&[0; 4][..], &[1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b]].concat();
+    instructions[SECOND - at + 4..][..fields.len()].copy_from_slice(&fields);
+    let first = cfi.cie(&instructions);
+    let length = (cfi.bytes.len() - SECOND - 4) as u32;
+    cfi.bytes[SECOND..SECOND + 4].copy_from_slice(&length.to_le_bytes());
+    for number in 0..500 {
+        let cie = [first, SECOND as u64][number as usize % 2];
+        cfi.fde(cie, CODE + number * 16, 16, &[]);
+    }
+    let bytes = Made::new(cfi).bytes();
+    assert_eq!(
+        build(&bytes[..], 0, &Limits::default())
+            .unwrap()
+            .rows()
+            .count(),
+        501
+    );
+    let error = build(&bytes[..], 0, &small()).unwrap_err();
+    assert!(matches!(error, BuildError::TooMuchReading(_)), "{error}");
+}
+
+/// A file that another thread cuts off and writes again all the time, as it is built of and identified: an error or a
+/// table, and afterwards the next file's is as ever.
+#[test]
+fn truncated_by_another() {
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let bytes = made().bytes();
+    let whole = build(&bytes[..], 0, &small()).unwrap();
+    let file = tempfile::tempfile().unwrap();
+    let (done, mut cut) = (AtomicBool::new(false), 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = random(0x7468_6572_6d6f);
+            while !done.load(Ordering::Relaxed) {
+                file.set_len(random(bytes.len()) as u64).unwrap();
+                file.write_all_at(&bytes, 0).unwrap();
+            }
+        });
+        for _ in 0..5000 {
+            let _ = identify(&file, &small());
+            match build(&file, 0, &small()) {
+                Ok(table) => cut += usize::from(table != whole),
+                Err(_) => cut += 1,
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(cut > 0, "it was never seen cut off");
+    assert_eq!(build(&bytes[..], 0, &small()).unwrap(), whole);
+}
+
 /// A function of 4 GiB of code that is not there costs its pages and no more than the limit.
 #[test]
 fn huge_function() {

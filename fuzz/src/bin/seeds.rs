@@ -9,8 +9,8 @@ fn main() -> io::Result<()> {
     for target in fuzz::TARGETS {
         let directory = directory.join(target.name);
         fs::create_dir_all(&directory)?;
-        for (number, seed) in (target.seeds)().into_iter().enumerate() {
-            fs::write(directory.join(format!("seed-{number}")), seed)?;
+        for (name, input) in target.known() {
+            fs::write(directory.join(name), input)?;
         }
     }
     Ok(())
