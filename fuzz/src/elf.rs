@@ -65,7 +65,7 @@ fn check_table(table: &Table, identity: Option<&Identity>, piece: u32) {
     }
 }
 
-/// The headers that the symbolizer reads agree with themselves.
+/// What the symbolizer reads of the headers does not contradict itself.
 fn check_module(file: std::fs::File) {
     let (module, peak) = heap::peak_of(|| Module::open(file, "hostile").ok());
     assert!(peak <= 4 << 20, "{peak} bytes of headers");
@@ -75,10 +75,7 @@ fn check_module(file: std::fs::File) {
     for segment in module.segments() {
         assert!(segment.start <= segment.limit);
         if let Some(found) = module.segment_of(segment.file_offset) {
-            assert_eq!(
-                found.file_offset,
-                found.file_offset.min(segment.file_offset)
-            );
+            assert!(found.file_offset <= segment.file_offset);
             assert!(module.elf_address(segment.file_offset).is_some());
         }
     }

@@ -1,13 +1,13 @@
 //! An image read by the description in `bpf/src/c/unwind.h` alone, to hold the table against.
 
-use bpf::unwind::{Geometry, Table};
+use bpf::unwind::{Geometry, Rule, Table};
 
 const PIECE_BYTES: usize = 256 << 10;
 const PAGE_BITS: u32 = 13;
 const KEY_RULE_BITS: u32 = 3;
 const MAX_RULES: u32 = 2048;
 const RULE_BYTES: usize = 8;
-/// A page that is looked up row by row; all of an image's would take a second.
+/// Of the rows of a large image so many are looked up as well.
 const MOST_LOOKUPS: usize = 500;
 
 /// Offsets and rules, by their bytes, as the walk finds them.
@@ -17,22 +17,22 @@ type Rows = Vec<(u64, [u8; RULE_BYTES])>;
 pub(crate) fn check(table: &Table) {
     let read = rows(table);
     let mut listed = table.rows().peekable();
-    let mut in_force = bpf::unwind::Rule::None;
+    let mut in_force = ([0; RULE_BYTES], Rule::None);
     let step = read.len() / MOST_LOOKUPS + 1;
-    for (number, (offset, _)) in read.iter().enumerate() {
-        let before = in_force;
-        if let Some((_, rule)) = listed.next_if(|(at, _)| at == offset) {
-            assert_ne!(rule, before, "{offset:#x}: no change");
-            in_force = rule;
+    for (number, (offset, bytes)) in read.iter().enumerate() {
+        let change = listed.next_if(|(at, _)| at == offset);
+        assert_eq!(*bytes != in_force.0, change.is_some(), "{offset:#x}");
+        if let Some((_, rule)) = change {
+            in_force = (*bytes, rule);
         }
         if number % step == 0 {
             let offset = u32::try_from(*offset).unwrap();
-            assert_eq!(table.lookup(offset), in_force, "{offset:#x}");
+            assert_eq!(table.lookup(offset), in_force.1, "{offset:#x}");
         }
     }
     // Behind the last page nothing holds.
     let end = u64::from(table.geometry().first_page + table.geometry().pages) << PAGE_BITS;
-    assert!(listed.all(|row| row == (end, bpf::unwind::Rule::None)));
+    assert!(listed.all(|row| row == (end, Rule::None)));
 }
 
 /// All rows of all blocks, in their order, and one for the first byte of a page that has none.

@@ -78,7 +78,7 @@ pub const TARGETS: [Target; 3] = [ELF, FRAMES, CACHE];
 
 /// What a file may cost here: little, so that little is enough to exceed it.
 const LIMITS: Limits = Limits {
-    image_bytes: 1 << 20,
+    image_bytes: 1 << 19,
     functions: 1000,
     read_bytes: 1 << 20,
 };

@@ -61,7 +61,7 @@ fn recipes() -> Vec<Recipe> {
 fn huge() -> Recipe {
     let mut cfi = Cfi::eh_frame();
     let cie = cfi.cie(X86_64_BEGIN);
-    cfi.fde(cie, CODE, 0x2000_0000, &[0x41, 0x0e, 16]);
+    cfi.fde(cie, CODE, 0x1800_0000, &[0x41, 0x0e, 16]);
     let size = |field: u16| Edit {
         place: 64 + 56 + field,
         width: 8,

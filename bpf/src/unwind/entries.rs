@@ -11,8 +11,9 @@ use super::source::Source;
 use super::state::{Common, State};
 use super::window::Budget;
 
-/// No function has more instructions. The largest of a Debian installation are a tenth of that.
-const LARGEST_ENTRY: u64 = 256 << 10;
+/// No function has more instructions. The largest of a Debian installation are a fifth of that. Two sections keep two of
+/// them each in memory, at most.
+const LARGEST_ENTRY: u64 = 128 << 10;
 /// Enough for an FDE up to its instructions: lengths, CIE pointer, two addresses.
 const HEAD: u64 = 40;
 /// CIEs kept at hand. A file has a handful, and a thousand where every object file brings its own.
