@@ -278,6 +278,12 @@ impl<'obj> Profiler<'obj> {
             .map_err(Error::map("read the ring of stacks"))
     }
 
+    /// Processes in which a walk met an address in no mapping that it was told of, since the last call: told of all there are
+    /// now, the next walks may fare better.
+    pub fn take_strays(&mut self) -> BTreeSet<u32> {
+        self.stacks.borrow_mut().take_strays()
+    }
+
     /// Cgroups that came and went since the last call, and whether some of them are missing.
     pub fn read_cgroup_events(&mut self) -> Result<(Vec<CgroupEvent>, bool), Error> {
         self.cgroup_ring

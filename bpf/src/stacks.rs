@@ -1,16 +1,18 @@
 //! Bodies of stacks, as they come through the ring: each once a window, at its own length.
 
-use crate::Word;
 use crate::skeleton::types;
-use std::collections::HashMap;
+use crate::{Outcome, Place, Word};
+use std::collections::{BTreeSet, HashMap};
+use std::mem::offset_of;
 
-/// Bytes of a record before its words: hash, window, length.
-const HEADER: usize = std::mem::offset_of!(types::stack_record, words);
+/// Bytes of a record before its words.
+const HEADER: usize = offset_of!(types::stack_record, words);
 
 /// Stacks that arrived, by the window they belong to.
 #[derive(Default)]
 pub(crate) struct Stacks {
     by_window: HashMap<u32, HashMap<u64, Box<[Word]>>>,
+    strays: BTreeSet<u32>,
     malformed: u64,
 }
 
@@ -18,7 +20,16 @@ impl Stacks {
     /// Takes one record of the ring: `struct stack_record`, cut behind its last word.
     pub(crate) fn take_record(&mut self, bytes: &[u8]) {
         match parse(bytes) {
-            Some((hash, window, words)) => {
+            Some(Record {
+                hash,
+                window,
+                tgid,
+                words,
+            }) => {
+                let root = words.last().map(|word| word.place());
+                if root == Some(Place::Outcome(Outcome::NoMapping)) {
+                    self.strays.insert(tgid);
+                }
                 self.by_window
                     .entry(window)
                     .or_default()
@@ -26,6 +37,11 @@ impl Stacks {
             }
             None => self.malformed += 1,
         }
+    }
+
+    /// Processes in which a walk met an address in no mapping, since the last call.
+    pub(crate) fn take_strays(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.strays)
     }
 
     /// The stacks of a window that is over. Older ones, if any are left, go too.
@@ -42,16 +58,29 @@ impl Stacks {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<(u64, u32, Box<[Word]>)> {
+struct Record {
+    hash: u64,
+    window: u32,
+    tgid: u32,
+    words: Box<[Word]>,
+}
+
+fn parse(bytes: &[u8]) -> Option<Record> {
     let (header, words) = bytes.split_at_checked(HEADER)?;
-    let hash = u64::from_ne_bytes(header[..8].try_into().ok()?);
-    let window = u32::from_ne_bytes(header[8..12].try_into().ok()?);
-    let length = u32::from_ne_bytes(header[12..].try_into().ok()?) as usize;
-    let words = words.get(..length.checked_mul(8)?)?;
-    let words = words
-        .chunks_exact(8)
-        .filter_map(|word| Some(Word::from_raw(u64::from_ne_bytes(word.try_into().ok()?))));
-    Some((hash, window, words.collect()))
+    let number = |at: usize| {
+        let bytes = header.get(at..)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*bytes))
+    };
+    let length = number(offset_of!(types::stack_record, length))? as usize;
+    let words = words.get(..length.checked_mul(size_of::<Word>())?)?;
+    let words = words.chunks_exact(size_of::<Word>());
+    let word = |bytes: &[u8]| Some(Word::from_raw(u64::from_ne_bytes(bytes.try_into().ok()?)));
+    Some(Record {
+        hash: u64::from_ne_bytes(*header.first_chunk()?),
+        window: number(offset_of!(types::stack_record, window))?,
+        tgid: number(offset_of!(types::stack_record, tgid))?,
+        words: words.filter_map(word).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -63,6 +92,7 @@ mod tests {
         bytes.extend(hash.to_ne_bytes());
         bytes.extend(window.to_ne_bytes());
         bytes.extend(length.to_ne_bytes());
+        bytes.extend([77u32.to_ne_bytes(), [0; 4]].concat());
         bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
         bytes
     }
@@ -76,6 +106,19 @@ mod tests {
         assert_eq!(&*first[&7], [Word::from_raw(10), Word::from_raw(20)]);
         assert_eq!(&*stacks.finish(2)[&7], [Word::from_raw(30)]);
         assert!(stacks.finish(3).is_empty());
+    }
+
+    /// A stack that ends where nothing is mapped tells whose it is, once.
+    #[test]
+    fn strays_are_told() {
+        let mut stacks = Stacks::default();
+        let no_mapping = 0x03 << 56 | 9;
+        stacks.take_record(&record(7, 1, 2, &[10, 0x03 << 56]));
+        assert!(stacks.take_strays().is_empty());
+        stacks.take_record(&record(8, 1, 2, &[10, no_mapping]));
+        stacks.take_record(&record(9, 1, 2, &[20, no_mapping]));
+        assert_eq!(stacks.take_strays(), BTreeSet::from([77]));
+        assert!(stacks.take_strays().is_empty());
     }
 
     #[test]

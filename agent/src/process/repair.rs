@@ -4,7 +4,6 @@ use super::inspector::Suspect;
 use super::mappings::{Inserted, Mapping};
 use super::program::Program;
 use super::{Mappings, Processes};
-use bpf::Thread;
 use bpf::sideband::monotonic_nanos;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -48,23 +47,22 @@ impl Processes {
         }
     }
 
-    /// Looks at /proc because an address of this thread lies in no mapping (munmap, mremap and data mapped over code
-    /// leave no record). True if something was read, so that another try makes sense.
-    pub(crate) fn repair(&mut self, thread: Thread) -> bool {
+    /// Looks at /proc because an address of this process lies in no mapping (munmap, mremap and data mapped over code
+    /// leave no record). True if something was read, so that another try makes sense. Not if another program has begun
+    /// since `generation`.
+    pub(crate) fn repair(&mut self, tgid: u32, generation: u64) -> bool {
         let now = monotonic_nanos();
-        if let Some(programs) = self.by_tgid.get_mut(&thread.tgid) {
+        if let Some(programs) = self.by_tgid.get_mut(&tgid) {
             let Some(program) = programs.last_mut() else {
                 return false;
             };
-            if program.begin > thread.generation
-                || program.ended.is_some()
-                || !program.repair.is_due(now)
+            if program.begin > generation || program.ended.is_some() || !program.repair.is_due(now)
             {
                 return false;
             }
         }
         self.trouble.repairs += 1;
-        self.read(thread.tgid)
+        self.read(tgid)
     }
 
     /// Takes a process's mappings from /proc; false if it is gone, has none, or does not let them be read.

@@ -417,6 +417,9 @@ impl<'obj> Loop<'obj> {
         let Records { records, until } = self.sideband.read();
         self.processes.apply(records);
         self.processes.take_inspected();
+        for tgid in self.profiler.take_strays() {
+            self.processes.repair(tgid, u64::MAX);
+        }
         let unwinder = self.profiler.unwinder();
         let moved = self.tables.take_done(unwinder)?;
         self.processes.relist(&moved);

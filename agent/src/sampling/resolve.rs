@@ -86,7 +86,7 @@ impl Resolver<'_> {
         let outcome = outcome(body);
         // The walk met an address that is mapped nowhere by what it was told.
         if matches!(outcome, Outcome::NoMapping | Outcome::Astray) {
-            self.processes.repair(thread);
+            self.processes.repair(thread.tgid, thread.generation);
         }
         let words = if body.iter().any(is_unresolved) {
             self.resolved(thread, body)
@@ -105,7 +105,9 @@ impl Resolver<'_> {
 
     fn resolved(&mut self, thread: Thread, body: &[Word]) -> Vec<Word> {
         let mut mappings = self.processes.mappings(thread).cloned();
-        if !covers(mappings.as_deref(), body) && self.processes.repair(thread) {
+        if !covers(mappings.as_deref(), body)
+            && self.processes.repair(thread.tgid, thread.generation)
+        {
             mappings = self.processes.mappings(thread).cloned();
         }
         in_files(mappings.as_deref(), body)

@@ -133,6 +133,9 @@ struct stack_record {
 	u64 hash;
 	u32 window;
 	u32 length;
+	/* Of the process that it was seen in first. */
+	u32 tgid;
+	u32 unused;
 	u64 words[MAX_WORDS];
 };
 

@@ -121,6 +121,7 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	key.generation = process ? process->generation : 0;
 	check = walk(ctx, task, key.generation, w);
 	w->record.window = window->number;
+	w->record.tgid = task->tgid;
 
 	key.stack = w->record.hash;
 	key.cgroup = cgroup_id(task);
@@ -129,6 +130,7 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	/* Again and again, more and more seldom: a name seldom changes. */
 	if (is_power_of_two(add_count(counts_set, &key, config.period, c)))
 		name_thread(threads_set, task, &key, c);
-	send_stack(stacks_set, &w->record, check, c);
+	/* What the agent knows of the process's mappings is not all: the next samples may be better. */
+	send_stack(stacks_set, &w->record, check, w->outcome == OUTCOME_NO_MAPPING, c);
 	return 0;
 }

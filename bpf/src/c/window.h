@@ -97,15 +97,15 @@ static __always_inline struct window_state *window_now(void)
 	return slot ? bpf_map_lookup_elem(slot, &zero) : 0;
 }
 
-/* Puts a stack's body into the ring; false if that is full. */
-static __always_inline bool put_into_ring(const struct stack_record *record)
+/* Puts a stack's body into the ring; false if that is full. The agent reads it at the end of the window, or at once. */
+static __always_inline bool put_into_ring(const struct stack_record *record, bool at_once)
 {
 	u64 flags = BPF_RB_NO_WAKEUP;
 	u32 length = record->length;
 
 	if (length > MAX_WORDS)
 		return false;
-	if (bpf_ringbuf_query(&stack_ring, BPF_RB_AVAIL_DATA) > config.ring_watermark)
+	if (at_once || bpf_ringbuf_query(&stack_ring, BPF_RB_AVAIL_DATA) > config.ring_watermark)
 		flags = BPF_RB_FORCE_WAKEUP;
 	return !bpf_ringbuf_output(&stack_ring, (void *)record,
 				   sizeof(*record) - sizeof(record->words) + length * sizeof(u64), flags);
@@ -115,7 +115,8 @@ static __always_inline bool put_into_ring(const struct stack_record *record)
  * Sends a stack that is new in this window. With the ring full it stays unsent and goes with its next sample. Two CPUs
  * that meet it at the same time both send it.
  */
-static __always_inline void send_stack(void *set, const struct stack_record *record, u32 check, struct counters *c)
+static __always_inline void send_stack(void *set, const struct stack_record *record, u32 check, bool at_once,
+				       struct counters *c)
 {
 	struct stack_state *known = bpf_map_lookup_elem(set, &record->hash);
 	struct stack_state fresh = { .check = check };
@@ -126,7 +127,7 @@ static __always_inline void send_stack(void *set, const struct stack_record *rec
 	}
 	if (known && known->sent)
 		return;
-	fresh.sent = put_into_ring(record);
+	fresh.sent = put_into_ring(record, at_once);
 	if (!fresh.sent)
 		c->ring_full++;
 	if (known)
