@@ -33,6 +33,7 @@ mod skeleton {
 pub use error::Error;
 pub use libbpf_rs::OpenObject;
 pub use lists::{LONGEST_LIST, List, Published, UnwindMapping};
+pub use pieces::NewPieces;
 pub use profiler::{
     CgroupController, CgroupEvent, CgroupSource, Counters, Filter, Options, Profiler, period,
     table_memory,

@@ -102,7 +102,10 @@ impl Lists {
         let Some(extent) = self.pieces.allocate(bytes)? else {
             return Ok(None);
         };
-        self.pieces.publish()?;
+        // At the start, or where lists grow faster than pieces are made for later.
+        if !self.pieces.is_known(extent) {
+            self.pieces.publish(extent)?;
+        }
         let entries = bytes_of(mappings.iter().map(entry));
         // Odd, so that it equals no page-aligned address that may be found in its place later.
         let id = self.next;
@@ -161,6 +164,12 @@ impl Lists {
             Err(error) if error.kind() == libbpf_rs::ErrorKind::NotFound => Ok(Published::Gone),
             Err(error) => Err(Error::map("publish the mappings of a process")(error)),
         }
+    }
+
+    /// The memory of lists, with some for those to come.
+    pub(crate) fn pieces(&mut self) -> Result<&mut Pieces, Error> {
+        self.pieces.stock()?;
+        Ok(&mut self.pieces)
     }
 
     /// Waits until no program still runs that began before.

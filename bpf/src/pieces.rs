@@ -88,8 +88,54 @@ struct Piece {
     map: MapHandle,
     /// Free ranges by their start; none touch.
     free: BTreeMap<u32, u32>,
-    /// Programs can find it.
-    is_published: bool,
+    known: Known,
+}
+
+/// Whether programs can find a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    No,
+    /// It is among some [`NewPieces`].
+    Soon,
+    Yes,
+}
+
+/// Pieces that programs cannot find yet. To let them takes some 10 ms, which is why it can be done on another thread.
+#[derive(Debug)]
+pub struct NewPieces {
+    array: MapHandle,
+    numbers: Vec<u32>,
+    maps: Vec<MapHandle>,
+}
+
+impl NewPieces {
+    pub(crate) fn none(array: &MapHandle) -> Result<Self, Error> {
+        Ok(Self {
+            array: handle(array)?,
+            numbers: Vec::new(),
+            maps: Vec::new(),
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// Lets programs find them, all in one call: each waits until no program still runs that began before it. To be followed by
+    /// [`Unwinder::pieces_published`](crate::Unwinder::pieces_published).
+    pub fn publish(&self) -> Result<(), Error> {
+        let numbers: Vec<u8> = self
+            .numbers
+            .iter()
+            .flat_map(|number| number.to_ne_bytes())
+            .collect();
+        let fds = self.maps.iter().map(|map| map.as_fd().as_raw_fd());
+        let fds: Vec<u8> = fds.flat_map(|fd| fd.to_ne_bytes()).collect();
+        let count = self.numbers.len() as u32;
+        self.array
+            .update_batch(&numbers, &fds, count, MapFlags::ANY, MapFlags::ANY)
+            .map_err(Error::map("publish kernel memory"))
+    }
 }
 
 /// The pieces of one kind.
@@ -112,7 +158,7 @@ impl Pieces {
         }
     }
 
-    /// Finds room for so many bytes; nothing if the budget leaves none. Programs see it after [`Pieces::publish`].
+    /// Finds room for so many bytes; nothing if the budget leaves none. Programs can find it when [`Pieces::is_known`] says so.
     pub(crate) fn allocate(&mut self, bytes: usize) -> Result<Option<Extent>, Error> {
         let Some(bytes) = u32::try_from(bytes)
             .ok()
@@ -150,26 +196,60 @@ impl Pieces {
         Ok(Some(extent))
     }
 
-    /// Lets programs find the pieces that are new, all in one call: each waits until no program still runs that began
-    /// before it.
-    pub(crate) fn publish(&mut self) -> Result<(), Error> {
-        let mut numbers = Vec::new();
-        let mut maps = Vec::new();
-        for (number, piece) in &self.pieces {
-            if !piece.is_published {
-                numbers.extend(number.to_ne_bytes());
-                maps.extend(piece.map.as_fd().as_raw_fd().to_ne_bytes());
+    /// Adds the pieces that programs cannot find yet, and will not soon.
+    pub(crate) fn add_new(&mut self, new: &mut NewPieces) -> Result<(), Error> {
+        let unknown = self
+            .pieces
+            .iter_mut()
+            .filter(|(_, piece)| piece.known == Known::No);
+        for (number, piece) in unknown {
+            new.numbers.push(*number);
+            new.maps.push(handle(&piece.map)?);
+            piece.known = Known::Soon;
+        }
+        Ok(())
+    }
+
+    /// Lets programs find an extent, and waits for it.
+    pub(crate) fn publish(&mut self, extent: Extent) -> Result<(), Error> {
+        let mut new = NewPieces::none(&self.array)?;
+        for (number, _) in extent.parts() {
+            if let Some(piece) = self.pieces.get(&number) {
+                new.numbers.push(number);
+                new.maps.push(handle(&piece.map)?);
             }
         }
-        if numbers.is_empty() {
+        new.publish()?;
+        self.published(&new);
+        Ok(())
+    }
+
+    /// Programs can find these now.
+    pub(crate) fn published(&mut self, new: &NewPieces) {
+        for number in &new.numbers {
+            if let Some(piece) = self.pieces.get_mut(number) {
+                piece.known = Known::Yes;
+            }
+        }
+    }
+
+    /// Whether programs can find all of an extent.
+    pub(crate) fn is_known(&self, extent: Extent) -> bool {
+        let is_known = |number| {
+            self.pieces
+                .get(&number)
+                .is_some_and(|piece| piece.known == Known::Yes)
+        };
+        extent.parts().all(|(number, _)| is_known(number))
+    }
+
+    /// Makes a piece for later, if none is empty and the budget leaves one.
+    pub(crate) fn stock(&mut self) -> Result<(), Error> {
+        if self.pieces.values().any(Piece::is_empty) {
             return Ok(());
         }
-        let count = (numbers.len() / size_of::<u32>()) as u32;
-        self.array
-            .update_batch(&numbers, &maps, count, MapFlags::ANY, MapFlags::ANY)
-            .map_err(Error::map("publish kernel memory"))?;
-        for piece in self.pieces.values_mut() {
-            piece.is_published = true;
+        if let Some(extent) = self.allocate(PIECE as usize)? {
+            self.free(extent);
         }
         Ok(())
     }
@@ -177,7 +257,11 @@ impl Pieces {
     /// Waits until no program still runs that began before: the kernel does so with every change of an array of maps. Without pieces
     /// there is nothing to wait for.
     pub(crate) fn wait(&self) -> Result<(), Error> {
-        let Some((number, piece)) = self.pieces.iter().find(|(_, piece)| piece.is_published) else {
+        let Some((number, piece)) = self
+            .pieces
+            .iter()
+            .find(|(_, piece)| piece.known == Known::Yes)
+        else {
             return Ok(());
         };
         let map = piece.map.as_fd().as_raw_fd().to_ne_bytes();
@@ -211,7 +295,8 @@ impl Pieces {
 
     /// Gives empty pieces back to the kernel, but for one, so that the next small request finds room at once.
     pub(crate) fn trim(&mut self) {
-        let empty = self.pieces.iter().filter(|(_, piece)| piece.is_empty());
+        let is_idle = |piece: &Piece| piece.is_empty() && piece.known != Known::Soon;
+        let empty = self.pieces.iter().filter(|(_, piece)| is_idle(piece));
         for number in empty.map(|(number, _)| *number).skip(1).collect::<Vec<_>>() {
             self.remove(number..number + 1);
         }
@@ -233,15 +318,25 @@ impl Pieces {
         self.pieces.len() as u64 * (u64::from(PIECE) + OVERHEAD)
     }
 
+    /// In a piece that programs can find, if there is one with room.
     fn first_fit(&mut self, bytes: u32) -> Option<Extent> {
-        self.pieces.iter_mut().find_map(|(number, piece)| {
-            let start = piece.fit(bytes)?;
-            piece.take(start..start + bytes);
-            Some(Extent {
-                piece: *number,
-                start,
-                bytes,
-            })
+        let mut fitting = self
+            .pieces
+            .iter_mut()
+            .filter(|(_, piece)| piece.fit(bytes).is_some());
+        let first = fitting.next()?;
+        let (number, piece) = match first.1.known {
+            Known::Yes => first,
+            _ => fitting
+                .find(|(_, piece)| piece.known == Known::Yes)
+                .unwrap_or(first),
+        };
+        let start = piece.fit(bytes)?;
+        piece.take(start..start + bytes);
+        Some(Extent {
+            piece: *number,
+            start,
+            bytes,
         })
     }
 
@@ -287,7 +382,7 @@ impl Piece {
         Ok(Self {
             map,
             free: BTreeMap::from([(0, PIECE)]),
-            is_published: false,
+            known: Known::No,
         })
     }
 
@@ -322,6 +417,10 @@ impl Piece {
         }
         self.free.insert(range.start, range.end - range.start);
     }
+}
+
+fn handle(map: &MapHandle) -> Result<MapHandle, Error> {
+    MapHandle::try_from(map).map_err(Error::map("share kernel memory"))
 }
 
 /// The memory of a map in this address space.

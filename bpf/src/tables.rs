@@ -6,7 +6,7 @@ use crate::pod;
 use crate::skeleton::{ThermographMaps, types};
 use crate::unwind::{Geometry, Table};
 use libbpf_rs::MapHandle;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem::offset_of;
 
 /// Slots there are.
@@ -40,6 +40,8 @@ pub(crate) struct Tables {
     slots: View,
     free: Vec<Slot>,
     placed: HashMap<Slot, Extent>,
+    /// Of these, those in pieces that programs cannot find yet.
+    unknown: BTreeSet<Slot>,
     /// Unpublished, but a walk that began before may still be reading it.
     leaving: Leaving,
     /// They are free once no program runs that began before.
@@ -65,6 +67,7 @@ impl Tables {
             slots: View::of_map(&maps.tables, bytes)?,
             free: (0..SLOTS).rev().map(Slot).collect(),
             placed: HashMap::new(),
+            unknown: BTreeSet::new(),
             leaving: Leaving::default(),
             waiting: Leaving::default(),
         })
@@ -76,30 +79,37 @@ impl Tables {
         Some(slot)
     }
 
-    /// The slots whose tables found no room, marked so. New pieces are published in one go.
-    pub(crate) fn install(&mut self, tables: &[(Slot, &Table)]) -> Result<Vec<Slot>, Error> {
-        let mut refused = Vec::new();
-        let mut placed = Vec::new();
-        for (slot, table) in tables {
-            match self.pieces.allocate(table.image().len())? {
-                Some(extent) => {
-                    self.pieces.write(extent, table.image())?;
-                    placed.push((*slot, table.geometry(), extent));
-                }
-                None => refused.push(*slot),
-            }
+    /// Puts a table where programs can find it, at once or soon. False if there was no room, and the slot is marked so.
+    pub(crate) fn put(&mut self, slot: Slot, table: &Table) -> Result<bool, Error> {
+        let Some(extent) = self.pieces.allocate(table.image().len())? else {
+            self.mark(slot, NoTable::OverBudget);
+            return Ok(false);
+        };
+        self.pieces.write(extent, table.image())?;
+        self.remove_image(slot);
+        self.place(slot, table.geometry(), extent);
+        self.placed.insert(slot, extent);
+        self.unknown.insert(slot);
+        Ok(true)
+    }
+
+    /// Lets walks use the tables that programs can find by now, and returns their slots.
+    pub(crate) fn ready(&mut self) -> Vec<Slot> {
+        let is_known = |slot: &Slot| {
+            let extent = self.placed.get(slot);
+            extent.is_some_and(|extent| self.pieces.is_known(*extent))
+        };
+        let ready: Vec<Slot> = self.unknown.iter().copied().filter(is_known).collect();
+        for slot in &ready {
+            self.unknown.remove(slot);
+            self.set_state(*slot, types::table_state::TABLE_READY);
         }
-        self.pieces.publish()?;
-        for (slot, geometry, extent) in placed {
-            self.remove_image(slot);
-            self.place(slot, geometry, extent);
-            self.set_state(slot, types::table_state::TABLE_READY);
-            self.placed.insert(slot, extent);
-        }
-        for slot in &refused {
-            self.mark(*slot, NoTable::OverBudget);
-        }
-        Ok(refused)
+        ready
+    }
+
+    /// The memory that programs cannot find yet.
+    pub(crate) fn pieces(&mut self) -> &mut Pieces {
+        &mut self.pieces
     }
 
     pub(crate) fn mark(&mut self, slot: Slot, state: NoTable) {
@@ -145,6 +155,7 @@ impl Tables {
     }
 
     fn remove_image(&mut self, slot: Slot) {
+        self.unknown.remove(&slot);
         if let Some(extent) = self.placed.remove(&slot) {
             self.leaving.extents.push(extent);
         }

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::lists::{List, Lists, Published, UnwindMapping};
-use crate::pieces::Budget;
+use crate::pieces::{Budget, NewPieces};
 use crate::skeleton::{ThermographMaps, types};
 use crate::tables::{NoTable, Slot, Tables};
 use crate::unwind::Table;
@@ -19,6 +19,7 @@ const LIST_BUDGET: u64 = 2 << 20;
 pub struct Unwinder {
     tables: Tables,
     lists: Lists,
+    array: MapHandle,
     budget: Budget,
 }
 
@@ -45,6 +46,7 @@ impl Unwinder {
         Ok(Self {
             tables: Tables::new(maps, array()?, numbers, budget.clone())?,
             lists: Lists::new(maps, array()?, 0..LIST_PIECES, Budget::new(LIST_BUDGET))?,
+            array: array()?,
             budget,
         })
     }
@@ -60,10 +62,30 @@ impl Unwinder {
         self.tables.reserve()
     }
 
-    /// Puts tables into the kernel, and returns the slots of those that found no room. Walks use them when this returns.
-    /// Many in one call wait for the kernel once.
-    pub fn install(&mut self, tables: &[(Slot, &Table)]) -> Result<Vec<Slot>, Error> {
-        self.tables.install(tables)
+    /// Puts a table into the kernel, for walks to use as soon as [`Unwinder::ready`] returns its slot. False if there was no room, and
+    /// the slot is marked so.
+    pub fn put(&mut self, slot: Slot, table: &Table) -> Result<bool, Error> {
+        self.tables.put(slot, table)
+    }
+
+    /// New memory that programs cannot find yet, if there is some.
+    pub fn new_pieces(&mut self) -> Result<Option<NewPieces>, Error> {
+        let mut new = NewPieces::none(&self.array)?;
+        self.tables.pieces().add_new(&mut new)?;
+        self.lists.pieces()?.add_new(&mut new)?;
+        Ok((!new.is_empty()).then_some(new))
+    }
+
+    /// Takes it for known that programs can find these.
+    pub fn pieces_published(&mut self, new: &NewPieces) -> Result<(), Error> {
+        self.tables.pieces().published(new);
+        self.lists.pieces()?.published(new);
+        Ok(())
+    }
+
+    /// Lets walks use the tables that were put into memory which programs can find by now. Returns their slots.
+    pub fn ready(&mut self) -> Vec<Slot> {
+        self.tables.ready()
     }
 
     /// Says why a slot has no table, or takes away the one it has.

@@ -6,7 +6,7 @@
 use bpf::unwind::{Limits, Table, build};
 use bpf::{
     CgroupController, CgroupSource, Counted, FileId, Filter, List, NoTable, OpenObject, Options,
-    Outcome, Place, Profiler, Published, Slot, UnwindMapping, Word,
+    Outcome, Place, Profiler, Published, Slot, UnwindMapping, Unwinder, Word,
 };
 use std::collections::HashMap;
 use std::fs::File;
@@ -56,8 +56,7 @@ impl Known {
             }
             let slot = *slots.entry(path.to_owned()).or_insert_with(|| {
                 let slot = profiler.unwinder().reserve().unwrap();
-                let refused = profiler.unwinder().install(&[(slot, &table(path))]);
-                assert!(refused.unwrap().is_empty());
+                assert!(install(profiler.unwinder(), slot, &table(path)));
                 slot
             });
             let (start, end) = fields[0].split_once('-').unwrap();
@@ -210,17 +209,24 @@ fn a_missing_table_is_named() {
         "{named} + {whole} of {all}"
     );
 
-    assert!(
-        profiler
-            .unwinder()
-            .install(&[(slot, &table(&this_program()))])
-            .unwrap()
-            .is_empty()
-    );
+    assert!(install(profiler.unwinder(), slot, &table(&this_program())));
     profiler.swap().unwrap();
     outer(Duration::from_millis(300));
     let (all, good) = exact(&profiler.swap().unwrap(), &known);
     assert!(all > 50 && good == all, "{good} of {all}");
+}
+
+/// Puts a table into the kernel and waits until walks use it; false if there is no room.
+fn install(unwinder: &mut Unwinder, slot: Slot, table: &Table) -> bool {
+    if !unwinder.put(slot, table).unwrap() {
+        return false;
+    }
+    if let Some(new) = unwinder.new_pieces().unwrap() {
+        new.publish().unwrap();
+        unwinder.pieces_published(&new).unwrap();
+    }
+    assert_eq!(unwinder.ready(), [slot]);
+    true
 }
 
 /// Tables take no more than their budget: what does not fit is refused and says so, and what leaves makes room.
@@ -230,37 +236,26 @@ fn the_budget_is_kept() {
     let mut profiler = load(&mut storage, Filter::Process(id()), 1 << 20);
     let table = table(&this_program());
     let unwinder = profiler.unwinder();
-    let mut slots = Vec::new();
-    let refused = loop {
+    let first = unwinder.reserve().unwrap();
+    assert!(install(unwinder, first, &table));
+    while {
         let slot = unwinder.reserve().unwrap();
-        slots.push(slot);
-        let refused = unwinder.install(&[(slot, &table)]).unwrap();
-        if !refused.is_empty() {
-            break refused;
-        }
-    };
-    assert_eq!(refused, slots[slots.len() - 1..]);
+        install(unwinder, slot, &table)
+    } {}
     let memory = unwinder.memory();
     assert!(
         memory.tables <= memory.budget && memory.images <= memory.tables,
         "{memory:?}"
     );
 
-    unwinder.release(slots[0]);
+    unwinder.release(first);
     let again = unwinder.reserve().unwrap();
-    assert_eq!(
-        unwinder.install(&[(again, &table)]).unwrap(),
-        [again],
+    assert!(
+        !install(unwinder, again, &table),
         "a walk may still read what left"
     );
     profiler.swap().unwrap();
-    assert!(
-        profiler
-            .unwinder()
-            .install(&[(again, &table)])
-            .unwrap()
-            .is_empty()
-    );
+    assert!(install(profiler.unwinder(), again, &table));
 }
 
 /// A child has its parent's list from its first instruction on, and a list of records that are too old is refused.

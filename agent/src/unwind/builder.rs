@@ -5,7 +5,7 @@ use super::steady::Steady;
 use crate::pool::{self, GivenUp, Pool};
 use crate::process::{MappedFile, Unopened};
 use bpf::unwind::{BuildError, Identity, Limits, Table, build, identify};
-use bpf::{FileId, NoTable, Slot};
+use bpf::{FileId, NewPieces, NoTable, Slot};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,6 +16,13 @@ const OPTIONS: pool::Options = pool::Options {
     threads: 2,
     queue: 16_384,
     // The largest programs take a second.
+    patience: Duration::from_secs(20),
+};
+
+const PUBLISHER: pool::Options = pool::Options {
+    name: "publisher",
+    threads: 1,
+    queue: 16_384,
     patience: Duration::from_secs(20),
 };
 
@@ -55,6 +62,8 @@ pub(super) enum Done {
     Identified(FileId, Result<Contents, NoTable>),
     /// The table for a slot, or why there is none.
     Loaded(Slot, Key, Result<Loaded, NoTable>),
+    /// Programs can find these pieces now, or why not.
+    Published(Arc<NewPieces>, Result<(), bpf::Error>),
 }
 
 /// A table that is ready for the kernel.
@@ -70,6 +79,8 @@ pub(crate) type Wake = dyn Fn() + Send + Sync;
 /// The threads, which may be shared by those who submit.
 pub(super) struct Builder {
     pool: Pool<Job>,
+    /// Waits for the kernel, which no table takes part in.
+    publisher: Pool<Arc<NewPieces>>,
 }
 
 impl Builder {
@@ -81,7 +92,7 @@ impl Builder {
     ) -> io::Result<(Self, Receiver<Done>)> {
         let (results, done) = channel();
         let reply = Reply { results, wake };
-        let lost = reply.clone();
+        let (lost, published) = (reply.clone(), reply.clone());
         let work = move |job: &Job| match job {
             Job::Identify(file) => reply.send(Done::Identified(file.id(), contents_of(file))),
             Job::Load(slot, contents) => load(*slot, contents, cache.as_ref(), &reply),
@@ -97,8 +108,17 @@ impl Builder {
                 lost.send(Done::Loaded(*slot, key, Err(NoTable::Unreadable)));
             }
         };
-        let pool = Pool::start(OPTIONS, work, give_up)?;
-        Ok((Self { pool }, done))
+        let publish = move |new: &Arc<NewPieces>| {
+            let done = new.publish();
+            published.send(Done::Published(Arc::clone(new), done));
+        };
+        let builder = Self {
+            pool: Pool::start(OPTIONS, work, give_up)?,
+            publisher: Pool::start(PUBLISHER, publish, |_, why| {
+                tracing::error!("kernel memory for unwind tables is not published: {why}");
+            })?,
+        };
+        Ok((builder, done))
     }
 
     /// Has a file that has been opened, or could not be, identified soon.
@@ -109,6 +129,11 @@ impl Builder {
     /// Has a table built, or read from the cache, soon.
     pub(super) fn load(&self, slot: Slot, contents: &Contents) {
         self.pool.submit(Job::Load(slot, contents.clone()));
+    }
+
+    /// Has programs find pieces soon.
+    pub(super) fn publish(&self, new: NewPieces) {
+        self.publisher.submit(Arc::new(new));
     }
 
     /// Lets no file hold up the others. To be called now and then.

@@ -19,8 +19,8 @@ pub(super) struct Content {
     pub(super) bytes: u64,
     /// Window of its last sample, or in which its table was loaded.
     pub(super) used: u64,
-    /// When its table was first wanted.
-    pub(super) since: Instant,
+    /// When its table was first wanted; nothing once it was there.
+    pub(super) since: Option<Instant>,
     /// Times in a row that its table found no room although there should have been.
     pub(super) refusals: u32,
 }
@@ -28,7 +28,7 @@ pub(super) struct Content {
 /// Whether its table is in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is being read.
+    /// It is being read, or put into the kernel.
     Pending,
     Ready,
     Missing(NoTable),
@@ -42,7 +42,7 @@ impl Content {
             files: HashSet::from([file]),
             bytes: 0,
             used: window,
-            since: Instant::now(),
+            since: Some(Instant::now()),
             refusals: 0,
         }
     }

@@ -98,8 +98,7 @@ impl Tables {
         Some(slot)
     }
 
-    /// Takes what the threads have done: tables go to the kernel, several in one go. Returns the files whose slot is another
-    /// one now.
+    /// Takes what the threads have done: tables go to the kernel. Returns the files whose slot is another one now.
     pub(crate) fn take_done(&mut self, unwinder: &mut Unwinder) -> Result<Vec<FileId>, bpf::Error> {
         let mut moved = Vec::new();
         let mut ready = Vec::new();
@@ -114,9 +113,21 @@ impl Tables {
                         ready.extend(self.loaded(unwinder, slot, loaded));
                     }
                 }
+                Done::Published(new, done) => {
+                    done?;
+                    unwinder.pieces_published(&new)?;
+                }
             }
         }
-        self.install(unwinder, &ready)?;
+        for (slot, loaded) in ready {
+            self.put(unwinder, slot, &loaded)?;
+        }
+        for slot in unwinder.ready() {
+            self.is_ready(slot);
+        }
+        if let Some(new) = unwinder.new_pieces()? {
+            self.builder.publish(new);
+        }
         Ok(moved)
     }
 
@@ -260,37 +271,34 @@ impl Tables {
         }
     }
 
-    fn install(
+    fn put(
         &mut self,
         unwinder: &mut Unwinder,
-        ready: &[(Slot, Loaded)],
+        slot: Slot,
+        loaded: &Loaded,
     ) -> Result<(), bpf::Error> {
-        if ready.is_empty() {
-            return Ok(());
-        }
-        let tables: Vec<_> = ready
-            .iter()
-            .map(|(slot, loaded)| (*slot, &*loaded.table))
-            .collect();
-        let refused = unwinder.install(&tables)?;
-        for (slot, _) in ready {
-            let Some(content) = self.contents.get_mut(slot) else {
-                continue;
-            };
-            if refused.contains(slot) {
+        let has_room = unwinder.put(slot, &loaded.table)?;
+        if let Some(content) = self.contents.get_mut(&slot) {
+            if has_room {
+                content.state = State::Pending;
+            } else {
                 self.counts.refused += 1;
                 content.refusals += 1;
                 content.state = State::Missing(NoTable::OverBudget);
-            } else {
-                if content.state == State::Pending {
-                    self.delays.observe(content.since.elapsed().as_secs_f64());
-                }
-                content.refusals = 0;
-                content.state = State::Ready;
-                content.used = self.window;
             }
         }
         Ok(())
+    }
+
+    fn is_ready(&mut self, slot: Slot) {
+        if let Some(content) = self.contents.get_mut(&slot) {
+            content.state = State::Ready;
+            content.refusals = 0;
+            content.used = self.window;
+            if let Some(since) = content.since.take() {
+                self.delays.observe(since.elapsed().as_secs_f64());
+            }
+        }
     }
 
     fn miss(&mut self, unwinder: &mut Unwinder, slot: Slot, why: NoTable) {
