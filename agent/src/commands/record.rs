@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// How long the begin may take.
+const BEGIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether the process or command has ended, and the progress line is drawn anew.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -145,10 +147,16 @@ impl Recording {
         Assembler::start(period, windows, Arc::clone(&desk), None, Arc::default())
             .context("cannot start a thread")?;
         let (capture, answer) = desk.open(None);
+        let windows = collector.status().windows;
         collector.command(Command::Begin {
             capture,
             duration: args.length(),
         });
+        // The window ends that was counted before, which takes some 10 ms: a command that began meanwhile would not be known.
+        let deadline = Instant::now() + BEGIN;
+        while collector.status().windows == windows && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(Self {
             collector,
             capture,
