@@ -115,23 +115,22 @@ fn print_rows(
     while let Some((_, rule)) = rows.next_if(|(offset, _)| *offset <= segment.offset) {
         first = rule;
     }
-    if first != Rule::None {
-        print_row(out, machine, segment.address, first)?;
-    }
     let end = segment.offset.saturating_add(segment.size);
-    for (offset, rule) in rows.take_while(|(offset, _)| *offset < end) {
-        print_row(
-            out,
-            machine,
-            offset - segment.offset + segment.address,
-            rule,
-        )?;
+    let first = (first != Rule::None).then_some((segment.offset, first));
+    let mut before = String::new();
+    for (offset, rule) in first
+        .into_iter()
+        .chain(rows.take_while(|(offset, _)| *offset < end))
+    {
+        let spelled = Spelled { machine, rule }.to_string();
+        // Rules that differ in where rbx is look the same.
+        if spelled != before {
+            let address = offset - segment.offset + segment.address;
+            writeln!(out, "{address:016x} {spelled}")?;
+        }
+        before = spelled;
     }
     Ok(())
-}
-
-fn print_row(out: &mut impl Write, machine: Machine, address: u64, rule: Rule) -> io::Result<()> {
-    writeln!(out, "{address:016x} {}", Spelled { machine, rule })
 }
 
 /// A rule in the spelling of `readelf --debug-dump=frames-interp`: CFA, frame pointer, return address.
