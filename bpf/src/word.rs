@@ -97,6 +97,8 @@ pub enum Outcome {
     TableUnreadable(FileId),
     /// Frame pointers stood in for a table that found no room.
     TableOverBudget(FileId),
+    /// The entry was reached, but code of a file without rules was left by a frame pointer: callers may be missing.
+    Guessed,
     /// A process of 32 bits.
     Compat32,
     /// The mappings of the program changed during the walk.
@@ -179,6 +181,7 @@ impl Outcome {
             (o::OUTCOME_TABLE_OVER_BUDGET, Some(file)) => Outcome::TableOverBudget(file),
             (o::OUTCOME_COMPAT_32, _) => Outcome::Compat32,
             (o::OUTCOME_LIST_CHANGED, _) => Outcome::ListChanged,
+            (o::OUTCOME_GUESSED, _) => Outcome::Guessed,
             _ => Outcome::Unknown(payload),
         }
     }
@@ -224,6 +227,7 @@ impl Outcome {
             Outcome::TablePending(_) => "table_pending",
             Outcome::TableUnreadable(_) => "table_unreadable",
             Outcome::TableOverBudget(_) => "table_over_budget",
+            Outcome::Guessed => "guessed",
             Outcome::Compat32 => "compat_32",
             Outcome::ListChanged => "mappings_changed",
             Outcome::RingFull => "stack_lost",
@@ -269,6 +273,7 @@ impl Outcome {
             Outcome::TablePending(_) => "[frame pointers only: unwind table not built yet]",
             Outcome::TableUnreadable(_) => "[frame pointers only: unwind table unreadable]",
             Outcome::TableOverBudget(_) => "[frame pointers only: no room for the unwind table]",
+            Outcome::Guessed => "[frames may be missing: no unwind rule, frame pointer used]",
             Outcome::Compat32 => "[32-bit process]",
             Outcome::ListChanged => "[stack uncertain: mappings changed]",
             Outcome::RingFull => "[stack lost: ring full]",

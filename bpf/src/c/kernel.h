@@ -56,6 +56,8 @@ enum {
 enum {
 	PF_EXITING = 0x00000004,
 	PF_IO_WORKER = 0x00000010,
+	/* Threads of vhost, since 6.4; nothing before. */
+	PF_USER_WORKER = 0x00004000,
 	PF_KTHREAD = 0x00200000,
 };
 

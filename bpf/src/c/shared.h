@@ -48,6 +48,8 @@ enum outcome {
 	OUTCOME_COMPAT_32 = 16,
 	/* The list of mappings was given up while it was read. */
 	OUTCOME_LIST_CHANGED = 17,
+	/* The entry was reached, but a frame pointer stood in for a rule that a file does not have. */
+	OUTCOME_GUESSED = 18,
 };
 
 enum limits {

@@ -11,13 +11,15 @@
 enum chunk_limits {
 	CHUNK_WORDS = 64,
 	CHUNK_BYTES = CHUNK_WORDS * sizeof(u64),
-	/* No address: what lies this high is the kernel's. */
-	NO_CHUNK = -1,
+	/* What is mapped is mapped up to the end of a page, at least. */
+	STACK_PAGE = 4096,
 };
 
 struct chunk {
-	/* Virtual address of the first word, or NO_CHUNK. */
+	/* Virtual address of the first word. */
 	u64 start;
+	/* How many bytes were read: 0 at the start of a walk. */
+	u64 bytes;
 	u64 words[CHUNK_WORDS];
 };
 
@@ -26,16 +28,24 @@ static __always_inline bool read_word(struct chunk *chunk, u64 address, u64 *wor
 {
 	u64 at = address - chunk->start;
 
-	if (at >= CHUNK_BYTES || at % sizeof(u64)) {
-		if (bpf_probe_read_user(chunk->words, CHUNK_BYTES, (void *)address)) {
-			/* The mapping ends within the chunk, or the stack is not aligned to words, or there is nothing. */
-			chunk->start = NO_CHUNK;
+	if (at >= chunk->bytes || at % sizeof(u64)) {
+		u64 bytes = STACK_PAGE - address % STACK_PAGE;
+
+		chunk->bytes = 0;
+		/* Across the end of a page, for a stack that is not aligned to words. */
+		if (bytes < sizeof(u64))
 			return !bpf_probe_read_user(word, sizeof(*word), (void *)address);
-		}
+		if (bytes > CHUNK_BYTES)
+			bytes = CHUNK_BYTES;
+		bytes -= bytes % sizeof(u64);
+		/* Or clang, which knows the bound already, leaves out what the verifier wants to see. */
+		barrier_var(bytes);
+		if (bytes > CHUNK_BYTES || bpf_probe_read_user(chunk->words, bytes, (void *)address))
+			return false;
 		chunk->start = address;
+		chunk->bytes = bytes;
 		at = 0;
 	}
-	/* Or clang, which knows the bounds already, leaves out the mask that the verifier wants to see. */
 	barrier_var(at);
 	at &= CHUNK_BYTES - sizeof(u64);
 	*word = *(u64 *)((void *)chunk->words + at);

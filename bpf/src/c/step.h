@@ -27,6 +27,8 @@ enum step_limits {
 	CACHED_FRAMES = 4096,
 	/* Frame pointers that lead further up than this are none. */
 	FAR = 8 << 20,
+	/* Bytes of a frame without a rule that are searched for what might be a return address. */
+	MOST_SEARCHED = 256,
 	/* Offsets of registers in a ucontext (arch/x86/include/uapi/asm/sigcontext.h). */
 	UCONTEXT_RBP = 120,
 	UCONTEXT_RBX = 128,
@@ -61,6 +63,8 @@ struct walk {
 	u32 exact;
 	/* `ip` was found by a frame pointer, and may be none. */
 	u32 by_frame_pointer;
+	/* A frame pointer stood in for a rule in code of a file, and callers may have been skipped by it. */
+	u32 guessed;
 	/* `bx` is what it says. */
 	u32 knows_bx;
 	/* User frames so far. */
@@ -182,6 +186,9 @@ static __always_inline int leave(struct walk *w, u64 cfa, const struct rule *rul
 	u64 saved = w->fp, ip;
 	s16 fp = rule->fp;
 
+	/* A caller's frame lies above. Without this a frame pointer that points at itself is followed 1,024 times. */
+	if (rule->kind == RULE_REGISTER && cfa <= w->sp)
+		return end_walk(w, OUTCOME_ASTRAY, 0);
 	/* From the lowest place up: a chunk goes upwards. */
 	if (!restore_bx(w, cfa, rule->reg >> REGISTER_BITS))
 		return end_walk(w, OUTCOME_UNREADABLE, 0);
@@ -242,6 +249,28 @@ static __always_inline enum known_code code_at(u64 ip)
 	return code[0] == 0x050f3cb0c031c789ull && code[1] == 0xf4 ? THREAD_EXIT : UNKNOWN_CODE;
 }
 
+/*
+ * Whether callers may hide below the frame pointer: one that left it alone has its return address between there and the
+ * stack pointer. Global, to be verified once.
+ */
+__noinline int may_hide_callers(struct walk *w)
+{
+	struct mapping mapping;
+	u64 word, at;
+
+	if (!w || w->fp - w->sp > MOST_SEARCHED)
+		return 1;
+	at = w->sp;
+	for (int i = 0; i < MOST_SEARCHED / (int)sizeof(u64); i++) {
+		if (at >= w->fp)
+			return 0;
+		if (!read_word(&w->chunk, at, &word) || find_mapping(&w->list, word, &mapping))
+			return 1;
+		at += sizeof(u64);
+	}
+	return 0;
+}
+
 /* A step by the frame pointer, where nothing better is known. Whether it led anywhere shows when the caller is looked up. */
 static __always_inline int leave_by_frame_pointer(struct walk *w, bool in_file, bool may_switch)
 {
@@ -260,7 +289,8 @@ static __always_inline int leave_by_frame_pointer(struct walk *w, bool in_file, 
 	w->knows_bx = 0;
 	w->exact = 0;
 	w->by_frame_pointer = 1;
-	return ip ? 0 : end_walk(w, OUTCOME_ENTRY, 0);
+	/* rbp may have pointed at anything. */
+	return ip ? 0 : end_walk(w, OUTCOME_ASTRAY, 0);
 }
 
 /* A step out of code that has no rule. */
@@ -272,6 +302,8 @@ static __always_inline int leave_without_rule(struct walk *w, bool in_file)
 	case THREAD_EXIT:
 		return end_walk(w, OUTCOME_ENTRY, 0);
 	default:
+		if (in_file && may_hide_callers(w))
+			w->guessed = 1;
 		return leave_by_frame_pointer(w, in_file, false);
 	}
 }

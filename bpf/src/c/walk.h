@@ -57,7 +57,7 @@ static __always_inline enum outcome without_user_part(struct task_struct *task)
 {
 	if (!task->pid)
 		return OUTCOME_IDLE;
-	if (task->flags & PF_IO_WORKER)
+	if (task->flags & (PF_IO_WORKER | PF_USER_WORKER))
 		return OUTCOME_IO_WORKER;
 	if (task->flags & PF_KTHREAD)
 		return OUTCOME_KERNEL_THREAD;
@@ -92,12 +92,13 @@ static __always_inline void begin_user_part(struct walk *w, struct task_struct *
 	w->knows_bx = 1;
 	w->exact = 1;
 	w->by_frame_pointer = 0;
+	w->guessed = 0;
 	w->frames = 0;
 	w->detail = 0;
 	w->outcome = OUTCOME_TOO_DEEP;
 	w->missing = TABLE_READY;
 	w->mapping.start = w->mapping.end = 0;
-	w->chunk.start = NO_CHUNK;
+	w->chunk.bytes = 0;
 }
 
 /* What is to be said of a walk that has ended, more than how its last step did. */
@@ -115,6 +116,9 @@ static __always_inline void judge(struct walk *w)
 			     w->missing == TABLE_UNREADABLE ? OUTCOME_TABLE_UNREADABLE :
 							      OUTCOME_TABLE_OVER_BUDGET;
 		w->detail = w->missing_file;
+	} else if (w->guessed && w->outcome == OUTCOME_ENTRY) {
+		w->outcome = OUTCOME_GUESSED;
+		w->detail = 0;
 	}
 }
 
