@@ -28,6 +28,11 @@ fn filled(mut cfi: Cfi, from: u64) -> Vec<u8> {
     for (number, program) in (0..).zip(PROGRAMS) {
         cfi.fde(cie, CODE + from + number * 0x500, 0x4f8, program);
     }
+    // DW_CFA_set_loc with an address as .debug_frame has it.
+    let address = CODE + from + 0x2000;
+    let location = (address + 8).to_le_bytes();
+    let program = [&[0x42, 0x0e, 24, 0x01], &location[..], &[0x0e, 16]].concat();
+    cfi.fde(cie, address, 64, &program);
     cfi.terminator();
     cfi.bytes
 }
