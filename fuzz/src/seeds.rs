@@ -31,7 +31,12 @@ fn filled(mut cfi: Cfi, from: u64) -> Vec<u8> {
     // DW_CFA_set_loc with an address as .debug_frame has it.
     let address = CODE + from + 0x2000;
     let location = (address + 8).to_le_bytes();
-    let program = [&[0x42, 0x0e, 24, 0x01], &location[..], &[0x0e, 16]].concat();
+    let program = [
+        &[0x42, 0x0e, 24, 0x42, 0x0e, 32, 0x01],
+        &location[..],
+        &[0x0e, 16],
+    ]
+    .concat();
     cfi.fde(cie, address, 64, &program);
     cfi.terminator();
     cfi.bytes
