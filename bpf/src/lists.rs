@@ -179,7 +179,7 @@ impl Lists {
 
     /// From now on a program that still reads a dropped list began before this call.
     pub(crate) fn begin_grace(&mut self) {
-        self.waiting = self.dropped.take();
+        self.waiting.append(&mut self.dropped.borrow_mut());
     }
 
     /// No program runs any more that began before the last [`Lists::begin_grace`].

@@ -176,11 +176,10 @@ impl Pieces {
             return Ok(None);
         };
         for made in 0..count {
-            if !self.budget.take() {
+            let Some(piece) = self.new_piece() else {
                 self.remove(first..first + made);
                 return Ok(None);
-            }
-            let piece = Piece::new().inspect_err(|_| self.budget.give_back())?;
+            };
             self.pieces.insert(first + made, piece);
         }
         let extent = Extent {
@@ -194,6 +193,19 @@ impl Pieces {
             }
         }
         Ok(Some(extent))
+    }
+
+    /// Nothing if the budget has no room for it, or the kernel or the agent's memory cgroup has none.
+    fn new_piece(&self) -> Option<Piece> {
+        if !self.budget.take() {
+            return None;
+        }
+        Piece::new()
+            .inspect_err(|error| {
+                self.budget.give_back();
+                tracing::warn!("there is room in the budget of unwind tables, but {error}");
+            })
+            .ok()
     }
 
     /// Adds the pieces that programs cannot find yet, and will not soon.
@@ -293,11 +305,12 @@ impl Pieces {
         }
     }
 
-    /// Gives empty pieces back to the kernel, but for one, so that the next small request finds room at once.
+    /// Gives an empty piece back to the kernel, but not the last, so that the next small request finds room at once.
     pub(crate) fn trim(&mut self) {
         let is_idle = |piece: &Piece| piece.is_empty() && piece.known != Known::Soon;
         let empty = self.pieces.iter().filter(|(_, piece)| is_idle(piece));
-        for number in empty.map(|(number, _)| *number).skip(1).collect::<Vec<_>>() {
+        // One at a time: each waits for all programs that run, and a window is waiting meanwhile.
+        if let Some(number) = empty.map(|(number, _)| *number).nth(1) {
             self.remove(number..number + 1);
         }
     }

@@ -244,7 +244,6 @@ impl<'obj> Profiler<'obj> {
         // The swap waits for all programs that run, and what left the maps of the walk waits for no more than that.
         self.unwinder.begin_grace();
         self.windows.swap(&self.skeleton.maps)?;
-        self.unwinder.end_grace()?;
         let (samples, threads) = self.windows.drain()?;
         // Last: a record that a program of the new window has not finished hides those behind it, old ones too.
         self.read_stacks()?;
@@ -259,6 +258,7 @@ impl<'obj> Profiler<'obj> {
             );
             self.counts_full = counts_full;
         }
+        self.unwinder.end_grace()?;
         Ok(Counted {
             samples,
             stacks,

@@ -81,12 +81,14 @@ impl Tables {
 
     /// Puts a table where programs can find it, at once or soon. False if there was no room, and the slot is marked so.
     pub(crate) fn put(&mut self, slot: Slot, table: &Table) -> Result<bool, Error> {
+        if self.placed.contains_key(&slot) {
+            return Ok(true);
+        }
         let Some(extent) = self.pieces.allocate(table.image().len())? else {
             self.mark(slot, NoTable::OverBudget);
             return Ok(false);
         };
         self.pieces.write(extent, table.image())?;
-        self.remove_image(slot);
         self.place(slot, table.geometry(), extent);
         self.placed.insert(slot, extent);
         self.unknown.insert(slot);
@@ -132,7 +134,8 @@ impl Tables {
 
     /// From now on a program that still reads what has left began before this call.
     pub(crate) fn begin_grace(&mut self) {
-        self.waiting = std::mem::take(&mut self.leaving);
+        self.waiting.extents.append(&mut self.leaving.extents);
+        self.waiting.slots.append(&mut self.leaving.slots);
     }
 
     /// No program runs any more that began before the last [`Tables::begin_grace`].
