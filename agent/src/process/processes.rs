@@ -236,14 +236,14 @@ impl Processes {
             }
         }
         match Arc::make_mut(&mut program.mappings).insert(mapping) {
-            Inserted::Already => {}
+            Inserted::Already => return,
+            Inserted::Yes => {}
+            // What was mapped there before is gone all the same.
             Inserted::No => self.trouble.mappings_dropped += 1,
-            Inserted::Yes => {
-                program.publication.is_outdated();
-                program.publication.is_waiting(time);
-                self.unpublished.insert(mmap.tgid);
-            }
         }
+        program.publication.is_outdated();
+        program.publication.is_waiting(time);
+        self.unpublished.insert(mmap.tgid);
     }
 }
 
@@ -311,6 +311,21 @@ mod tests {
         };
         assert!(has(11, 0x1000) && !has(11, 0x8000));
         assert!(!has(31, 0x1000) && has(31, 0x8000));
+    }
+
+    /// A mapping that is one too many is not kept, but the walk is told that it has taken the place of another.
+    #[test]
+    fn what_is_dropped_changes_the_mappings() {
+        let mut processes = processes();
+        processes.apply(vec![fork(10)]);
+        let full = (1..=bpf::LONGEST_LIST as u64).map(|number| map(20, number * 0x2000));
+        processes.apply(full.collect());
+        processes.unpublished.clear();
+        processes.apply(vec![map(30, 0x1f800)]);
+        assert_eq!(processes.trouble().mappings_dropped, 1);
+        assert!(processes.unpublished.contains(&NOBODY));
+        let mappings = processes.mappings(thread(11)).unwrap();
+        assert!(mappings.find(0x20000).is_none() && mappings.find(0x20800).is_some());
     }
 
     /// A process whose end is among the lost records is forgotten all the same.
