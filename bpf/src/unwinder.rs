@@ -93,7 +93,7 @@ impl Unwinder {
         self.tables.mark(slot, state);
     }
 
-    /// Gives a slot back that no published list names any more.
+    /// Gives a slot back. Lists that name it must be dropped before the next end of a window or [`Unwinder::reclaim`].
     pub fn release(&mut self, slot: Slot) {
         self.tables.release(slot);
     }

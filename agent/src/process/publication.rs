@@ -16,8 +16,6 @@ const BYTES_PER_SECOND: u64 = 128 << 10;
 pub(super) struct Publication {
     /// The mappings as they are now, in kernel memory; nothing until they have been written there.
     list: Option<Rc<List>>,
-    /// When that was written, or came to be known here, CLOCK_MONOTONIC nanoseconds.
-    made: u64,
     /// CLOCK_MONOTONIC nanoseconds at which walks began to use that list; nothing while they do not.
     since: Option<u64>,
     /// When the first change was recorded that walks do not go by yet, CLOCK_MONOTONIC nanoseconds.
@@ -45,16 +43,8 @@ impl Publication {
     }
 
     /// There is a list.
-    pub(super) fn has(&mut self, list: &Rc<List>, now: u64) {
-        if self.list.is_none() {
-            self.list = Some(Rc::clone(list));
-            self.made = now;
-        }
-    }
-
-    /// When the list was made.
-    pub(super) fn made(&self) -> Option<u64> {
-        self.list.is_some().then_some(self.made)
+    pub(super) fn has(&mut self, list: &Rc<List>) {
+        self.list.get_or_insert_with(|| Rc::clone(list));
     }
 
     /// Walks use the list now.
@@ -89,7 +79,6 @@ impl Publication {
     pub(super) fn inherited(&self, time: u64) -> Self {
         Self {
             list: self.list.clone(),
-            made: self.made,
             ever: true,
             since: self.since.filter(|since| *since < time),
             ..Self::default()

@@ -112,13 +112,6 @@ impl Processes {
         }
     }
 
-    /// When the oldest list that the walk may use was made, CLOCK_MONOTONIC nanoseconds.
-    pub(crate) fn oldest_list(&self) -> u64 {
-        let programs = self.by_tgid.values().flatten();
-        let made = programs.filter_map(|program| program.publication.made());
-        made.min().unwrap_or(u64::MAX)
-    }
-
     /// When there is something to publish next, CLOCK_MONOTONIC nanoseconds.
     pub(crate) fn publication_due(&self) -> Option<u64> {
         let programs = self
@@ -163,7 +156,7 @@ fn publish(
             list
         }
     };
-    program.publication.has(&list, monotonic_nanos());
+    program.publication.has(&list);
     Ok(
         match unwinder.publish(tgid, program.begin..=read_until, &list)? {
             Published::Yes => {

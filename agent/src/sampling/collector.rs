@@ -530,10 +530,9 @@ impl<'obj> Loop<'obj> {
         let Resolved { samples, files } = resolve(counted, &mut self.processes, &mut self.owners);
         // A sample may still be drained in the window after the one its process ended in.
         self.processes.forget_ended(begin.steady);
-        self.tables.forget(&self.processes.forget_files());
-        let oldest_list = self.processes.oldest_list();
-        self.tables
-            .end_window(self.profiler.unwinder(), files.keys(), oldest_list);
+        let unwinder = self.profiler.unwinder();
+        self.tables.forget(unwinder, &self.processes.forget_files());
+        self.tables.end_window(unwinder, files.keys());
         let counters = self.profiler.counters()?;
         let window = Window {
             start_unix_nanos: begin.wall,

@@ -4,7 +4,6 @@ use super::builder::{Builder, Contents, Done, Key, Loaded, Wake};
 use super::cache::Cache;
 use super::content::{Content, Plan, Room, State, plan};
 use crate::process::Settled;
-use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, NoTable, Slot, Unwinder};
 use prometheus_client::metrics::histogram::Histogram;
 use std::collections::HashMap;
@@ -41,8 +40,6 @@ pub(crate) struct Tables {
     slots: HashMap<FileId, Slot>,
     contents: HashMap<Slot, Content>,
     by_key: HashMap<Key, Slot>,
-    /// Lists made until then may name them, CLOCK_MONOTONIC nanoseconds.
-    leaving: Vec<(Slot, u64)>,
     /// Files beyond the number of slots share this one, which says that there is no room.
     overflow: Option<Slot>,
     window: u64,
@@ -71,7 +68,6 @@ impl Tables {
             slots: HashMap::new(),
             contents: HashMap::new(),
             by_key: HashMap::new(),
-            leaving: Vec::new(),
             overflow,
             window: 0,
             counts: TableCounts::default(),
@@ -98,7 +94,8 @@ impl Tables {
         Some(slot)
     }
 
-    /// Takes what the threads have done: tables go to the kernel. Returns the files whose slot is another one now.
+    /// Takes what the threads have done: tables go to the kernel. Returns the files whose slot is another one now: lists that
+    /// name the old one must be dropped at once.
     pub(crate) fn take_done(&mut self, unwinder: &mut Unwinder) -> Result<Vec<FileId>, bpf::Error> {
         let mut moved = Vec::new();
         let mut ready = Vec::new();
@@ -131,34 +128,26 @@ impl Tables {
         Ok(moved)
     }
 
-    /// Nobody maps these files any more.
-    pub(crate) fn forget(&mut self, files: &[FileId]) {
+    /// Nobody maps these files any more, and no list names their slots.
+    pub(crate) fn forget(&mut self, unwinder: &mut Unwinder, files: &[FileId]) {
         for file in files {
             if let Some(slot) = self.slots.remove(file) {
-                self.leave(*file, slot);
+                self.leave(unwinder, *file, slot);
             }
         }
     }
 
-    /// Makes room for what was sampled in the window that is over, by the files of its words. The oldest list of mappings
-    /// that is still in use was made at `oldest_list` (CLOCK_MONOTONIC nanoseconds).
+    /// Makes room for what was sampled in the window that is over, by the files of its words.
     pub(crate) fn end_window<'a>(
         &mut self,
         unwinder: &mut Unwinder,
         sampled: impl Iterator<Item = &'a FileId>,
-        oldest_list: u64,
     ) {
         self.window += 1;
         for slot in sampled.filter_map(|file| self.slots.get(file)) {
             if let Some(content) = self.contents.get_mut(slot) {
                 content.used = self.window;
             }
-        }
-        for (slot, _) in self
-            .leaving
-            .extract_if(.., |(_, until)| *until < oldest_list)
-        {
-            unwinder.release(slot);
         }
         let memory = unwinder.memory();
         let room = Room {
@@ -226,7 +215,7 @@ impl Tables {
             Some(shared) => {
                 self.contents.get_mut(&shared)?.files.insert(file);
                 self.slots.insert(file, shared);
-                self.leave(file, slot);
+                self.leave(unwinder, file, slot);
                 Some(file)
             }
             None => {
@@ -308,8 +297,9 @@ impl Tables {
         }
     }
 
-    /// A file has this slot no more. The last one's gives it back.
-    fn leave(&mut self, file: FileId, slot: Slot) {
+    /// A file has this slot no more. The last one's gives it back: the lists that name it are dropped before the next
+    /// grace period, which slots and lists share.
+    fn leave(&mut self, unwinder: &mut Unwinder, file: FileId, slot: Slot) {
         let Some(content) = self.contents.get_mut(&slot) else {
             return;
         };
@@ -321,6 +311,59 @@ impl Tables {
             self.by_key.remove(&contents.key);
         }
         self.contents.remove(&slot);
-        self.leaving.push((slot, monotonic_nanos()));
+        unwinder.release(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bpf::{CgroupController, CgroupSource, Filter, OpenObject, Options, Profiler};
+    use std::mem::MaybeUninit;
+
+    /// Beyond the number of slots there are.
+    const MANY: u32 = 10_000;
+
+    fn load(storage: &mut MaybeUninit<OpenObject>) -> Profiler<'_> {
+        let options = Options {
+            frequency: 99,
+            window: Duration::from_secs(5),
+            idle: false,
+            filter: Filter::Everything,
+            cgroups: CgroupSource {
+                controller: CgroupController::None,
+                hierarchy: 0,
+            },
+            seed: 7,
+            table_memory: 4 << 20,
+        };
+        Profiler::load(storage, &options).unwrap()
+    }
+
+    fn tables(unwinder: &mut Unwinder) -> Tables {
+        let delays = Histogram::new([1.0]);
+        Tables::start(None, Arc::new(|| {}), unwinder, delays).unwrap()
+    }
+
+    fn file(number: u32) -> FileId {
+        FileId::new(number).unwrap()
+    }
+
+    /// Slots of files that nobody maps any more are used again, however many files there were. Needs root.
+    #[test]
+    fn slots_are_given_back() {
+        let mut storage = MaybeUninit::uninit();
+        let mut profiler = load(&mut storage);
+        let unwinder = profiler.unwinder();
+        let mut tables = tables(unwinder);
+        for number in 0..MANY {
+            tables.slot(unwinder, file(number));
+        }
+        assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
+        tables.forget(unwinder, &(0..MANY).map(file).collect::<Vec<_>>());
+        // A list that is still to be dropped may name them.
+        assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
+        unwinder.reclaim().unwrap();
+        assert_ne!(tables.slot(unwinder, file(MANY)), tables.overflow);
     }
 }
