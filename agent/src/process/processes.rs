@@ -30,6 +30,8 @@ pub(crate) struct Processes {
     pub(super) by_tgid: HashMap<u32, Vec<Program>>,
     /// Those whose mappings the walk is still to be told of.
     pub(super) unpublished: HashSet<u32>,
+    /// Files that were mapped since they were asked for last.
+    mapped: Vec<FileId>,
     pub(super) files: Files,
     pub(super) maps: maps::Reader,
     pub(super) inspector: Inspector,
@@ -53,6 +55,7 @@ impl Processes {
             inspector: Inspector::start(wake)?,
             by_tgid: HashMap::new(),
             unpublished: HashSet::new(),
+            mapped: Vec::new(),
             files,
             maps: maps::Reader::default(),
             delays,
@@ -100,6 +103,11 @@ impl Processes {
     pub(crate) fn tend(&self) {
         self.files.tend();
         self.inspector.tend();
+    }
+
+    /// Files that were mapped since the last call.
+    pub(crate) fn take_mapped(&mut self) -> Vec<FileId> {
+        std::mem::take(&mut self.mapped)
     }
 
     /// Forgets files that nobody has mapped any more, and returns their numbers. Once a window.
@@ -220,6 +228,7 @@ impl Processes {
         let file = self
             .files
             .of_mapping(mmap.tgid, range, mmap.offset, &hint, generation);
+        self.mapped.extend(file.as_ref().map(|file| file.id()));
         let mapping = Mapping {
             start: mmap.start,
             end: mmap.end,

@@ -421,6 +421,7 @@ impl<'obj> Loop<'obj> {
             self.processes.repair(tgid, u64::MAX);
         }
         let unwinder = self.profiler.unwinder();
+        self.tables.mapped(unwinder, &self.processes.take_mapped());
         let moved = self.tables.take_done(unwinder)?;
         self.processes.relist(&moved);
         let tables = &mut self.tables;

@@ -70,6 +70,13 @@ pub(super) struct Room {
     pub(super) used: u64,
 }
 
+impl Room {
+    /// Bytes left.
+    pub(super) fn free(self) -> u64 {
+        self.budget.saturating_sub(self.used)
+    }
+}
+
 /// An eighth is kept free, for what is mapped next. What goes is what has not been sampled for longest, and never what was
 /// sampled lately.
 pub(super) fn plan<'a, K: Copy + Ord>(
@@ -81,7 +88,7 @@ pub(super) fn plan<'a, K: Copy + Ord>(
         evict: Vec::new(),
         load: Vec::new(),
     };
-    let mut free = room.budget.saturating_sub(room.used);
+    let mut free = room.free();
     let mut missing = room.budget / 8;
     let mut wanted: Vec<_> = contents
         .clone()

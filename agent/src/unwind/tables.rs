@@ -94,6 +94,21 @@ impl Tables {
         Some(slot)
     }
 
+    /// These files have been mapped anew: a table that was given up is loaded again, if there is room.
+    pub(crate) fn mapped(&mut self, unwinder: &Unwinder, files: &[FileId]) {
+        for file in files {
+            let Some(slot) = self.slots.get(file).copied() else {
+                continue;
+            };
+            if let Some(content) = self.contents.get(&slot)
+                && content.state == State::Missing(NoTable::OverBudget)
+                && content.bytes <= room(unwinder).free()
+            {
+                self.load(slot);
+            }
+        }
+    }
+
     /// Takes what the threads have done: tables go to the kernel. Returns the files whose slot is another one now: lists that
     /// name the old one must be dropped at once.
     pub(crate) fn take_done(&mut self, unwinder: &mut Unwinder) -> Result<Vec<FileId>, bpf::Error> {
@@ -149,23 +164,14 @@ impl Tables {
                 content.used = self.window;
             }
         }
-        let memory = unwinder.memory();
-        let room = Room {
-            budget: memory.budget,
-            used: memory.images,
-        };
         let contents = self.contents.iter().map(|(slot, content)| (*slot, content));
-        let Plan { evict, load } = plan(contents, self.window, room);
+        let Plan { evict, load } = plan(contents, self.window, room(unwinder));
         for slot in evict {
             self.counts.evicted += 1;
             self.miss(unwinder, slot, NoTable::OverBudget);
         }
         for slot in load {
-            if let Some(content) = self.contents.get(&slot)
-                && let Some(contents) = &content.contents
-            {
-                self.builder.load(slot, contents);
-            }
+            self.load(slot);
         }
     }
 
@@ -221,9 +227,8 @@ impl Tables {
             None => {
                 let content = self.contents.get_mut(&slot)?;
                 self.by_key.insert(contents.key.clone(), slot);
-                self.builder.load(slot, &contents);
                 content.contents = Some(contents);
-                content.state = State::Pending;
+                self.load(slot);
                 None
             }
         }
@@ -257,6 +262,15 @@ impl Tables {
                 self.miss(unwinder, slot, why);
                 None
             }
+        }
+    }
+
+    fn load(&mut self, slot: Slot) {
+        if let Some(content) = self.contents.get_mut(&slot)
+            && let Some(contents) = &content.contents
+        {
+            content.state = State::Pending;
+            self.builder.load(slot, contents);
         }
     }
 
@@ -312,6 +326,14 @@ impl Tables {
         }
         self.contents.remove(&slot);
         unwinder.release(slot);
+    }
+}
+
+fn room(unwinder: &Unwinder) -> Room {
+    let memory = unwinder.memory();
+    Room {
+        budget: memory.budget,
+        used: memory.images,
     }
 }
 

@@ -7,6 +7,7 @@ mod owners;
 mod page;
 mod push;
 mod storm;
+mod tables;
 
 use fixtures::{Program, Running};
 use std::sync::OnceLock;
