@@ -56,8 +56,7 @@ impl Processes {
             let Some(program) = programs.last_mut() else {
                 return false;
             };
-            if program.begin > generation || program.ended.is_some() || !program.repair.is_due(now)
-            {
+            if program.begin > generation || !program.repair.is_due(now) {
                 return false;
             }
         }
@@ -90,7 +89,8 @@ impl Processes {
         let suspects = mappings.suspects();
         let programs = self.by_tgid.entry(tgid).or_default();
         match programs.last_mut() {
-            Some(last) if last.ended.is_none() => {
+            // One whose main thread has ended is still there.
+            Some(last) => {
                 last.read_at = before;
                 if *last.mappings == mappings {
                     return true;
@@ -99,11 +99,8 @@ impl Processes {
                 last.mappings = Arc::new(mappings);
                 last.publication.is_outdated();
             }
-            _ => {
-                // Whatever began it has left no record.
-                let begin = programs.last().and_then(|last| last.ended).unwrap_or(0);
-                programs.push(Program::new(begin, Arc::new(mappings), before));
-            }
+            // Whatever began it has left no record.
+            None => programs.push(Program::new(0, Arc::new(mappings), before)),
         }
         let begin = programs.last().map_or(0, |last| last.begin);
         for mapping in suspects {
@@ -115,5 +112,29 @@ impl Processes {
         }
         self.unpublished.insert(tgid);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Files, PublishDelays};
+    use super::*;
+    use bpf::sideband::{Event, Record};
+
+    /// A process whose main thread has ended is the same program still, whose mappings can be read again.
+    #[test]
+    fn the_main_thread_may_end_first() {
+        let delays = PublishDelays::default();
+        let mut processes = Processes::new(Files::for_test(), delays, Arc::new(|| {})).unwrap();
+        let tgid = std::process::id();
+        let time = monotonic_nanos();
+        let record = |time, event| vec![Record { time, event }];
+        processes.apply(record(time, Event::Exec { tgid }));
+        processes.apply(record(time + 1, Event::Exit { tgid }));
+        processes.scan();
+        let programs = &processes.by_tgid[&tgid];
+        assert_eq!(programs.len(), 1);
+        assert!(programs[0].begin == time && !programs[0].mappings.is_empty());
+        assert!(processes.repair(tgid, u64::MAX));
     }
 }
