@@ -123,9 +123,7 @@ impl Processes {
             .iter()
             .rev()
             .find(|program| program.begin <= thread.generation);
-        program
-            .or(programs.first())
-            .map(|program| &program.mappings)
+        program.map(|program| &program.mappings)
     }
 
     /// Forgets what had ended before `time`.
@@ -320,6 +318,15 @@ mod tests {
         };
         assert!(has(11, 0x1000) && !has(11, 0x8000));
         assert!(!has(31, 0x1000) && has(31, 0x8000));
+    }
+
+    /// A sample of a program that is not remembered has no mappings, rather than another program's.
+    #[test]
+    fn forgotten_programs_have_no_mappings() {
+        let mut processes = processes();
+        processes.apply(vec![exec(30), map(40, 0x8000)]);
+        assert!(processes.mappings(thread(20)).is_none());
+        assert!(processes.mappings(thread(31)).is_some());
     }
 
     /// A mapping that is one too many is not kept, but the walk is told that it has taken the place of another.
