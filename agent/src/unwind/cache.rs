@@ -8,6 +8,7 @@ use bpf::unwind::{CacheError, Table};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
+use rustix::io::Errno;
 use std::fs::{DirBuilder, File};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
@@ -33,8 +34,6 @@ pub(crate) struct Cache {
 struct State {
     /// Bytes in the directory; nothing until they have been added up.
     bytes: Option<u64>,
-    /// Files written so far.
-    written: u64,
     /// It has been said that it cannot be written to.
     complained: bool,
 }
@@ -87,12 +86,8 @@ impl Cache {
 
     /// Keeps a table. What goes wrong costs the cache only.
     pub(super) fn write(&self, key: &Key, table: &Table) {
-        let number = {
-            let mut state = self.lock();
-            state.written += 1;
-            state.written
-        };
-        let unfinished = format!("{UNFINISHED}{}-{number}", std::process::id());
+        // Agents in two containers may have the same process id.
+        let unfinished = format!("{UNFINISHED}{:016x}", rand::random::<u64>());
         let kept = self.write_file(&unfinished, key, table).and_then(|bytes| {
             let directory = &self.directory;
             rustix::fs::renameat(directory, &unfinished, directory, name_of(key))?;
@@ -140,7 +135,7 @@ impl Cache {
             if bytes <= most {
                 break;
             }
-            rustix::fs::unlinkat(&self.directory, &entry.name, AtFlags::empty())?;
+            self.delete(&entry.name)?;
             bytes -= entry.bytes;
         }
         state.bytes = Some(bytes);
@@ -165,8 +160,11 @@ impl Cache {
             }
             if name.starts_with(UNFINISHED) {
                 if stat.st_mtime < now - ABANDONED_SECONDS {
-                    rustix::fs::unlinkat(&self.directory, name, AtFlags::empty())?;
+                    self.delete(name)?;
                 }
+                continue;
+            }
+            if !is_of_table(name) {
                 continue;
             }
             entries.push(Entry {
@@ -176,6 +174,14 @@ impl Cache {
             });
         }
         Ok(entries)
+    }
+
+    /// Deletes what another agent may have deleted already.
+    fn delete(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whoever panicked with it has at worst counted wrong, which the next deletion puts right.
@@ -222,6 +228,13 @@ fn name_of(key: &Key) -> String {
         0 => key.identity.to_string(),
         piece => format!("{}-{piece}", key.identity),
     }
+}
+
+/// Whether a file is a table by its name: whatever else is in the directory belongs to someone else.
+fn is_of_table(name: &str) -> bool {
+    let (identity, piece) = name.split_once('-').unwrap_or((name, "1"));
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    identity.len() == 64 && identity.bytes().all(is_hex) && piece.parse::<u32>().is_ok()
 }
 
 #[cfg(test)]
@@ -322,7 +335,14 @@ mod tests {
         }
         assert!(cache.read(&numbered(&key, 0)).is_some());
         fs::write(cache.path.join(format!("{UNFINISHED}1-1")), b"half").unwrap();
+        let foreign = cache.path.join("letters");
+        fs::write(&foreign, vec![0; 2 * size as usize]).unwrap();
+        File::open(&foreign)
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
         cache.write(&numbered(&key, 8), &table);
+        assert!(foreign.exists());
         let left: Vec<u8> = (0..9).filter(|number| path(*number).exists()).collect();
         assert_eq!(left, [0, 3, 4, 5, 6, 7, 8]);
         // Another agent may be writing it this moment.
