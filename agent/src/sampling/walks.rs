@@ -31,13 +31,32 @@ impl Walks {
             }
             *self.incomplete.entry(outcome.name()).or_default() += sample.events;
             let binary = binary(window, sample, outcome);
-            let is_known = self.by_binary.contains_key(&binary);
-            let binary = match is_known || self.by_binary.len() < BINARIES {
-                true => binary,
-                false => OTHERS.to_owned(),
-            };
             let of_binary = self.by_binary.entry(binary).or_default();
             *of_binary.entry(outcome.name()).or_default() += sample.events;
+        }
+        self.fold();
+    }
+
+    /// Counts the binaries with the fewest samples among the others until there are few enough.
+    fn fold(&mut self) {
+        let surplus = self.by_binary.len().saturating_sub(BINARIES);
+        if surplus == 0 {
+            return;
+        }
+        let mut binaries: Vec<(u64, String)> = self
+            .by_binary
+            .iter()
+            .filter(|(binary, _)| *binary != OTHERS)
+            .map(|(binary, reasons)| (reasons.values().sum(), binary.clone()))
+            .collect();
+        binaries.sort_unstable();
+        // One more, for the others take a place.
+        for (_, binary) in binaries.into_iter().take(surplus + 1) {
+            let folded = self.by_binary.remove(&binary).unwrap_or_default();
+            let others = self.by_binary.entry(OTHERS.to_owned()).or_default();
+            for (reason, count) in folded {
+                *others.entry(reason).or_default() += count;
+            }
         }
     }
 }
@@ -53,5 +72,25 @@ fn binary(window: &Window, sample: &Sample, outcome: Outcome) -> String {
     match file.and_then(|file| window.files.get(&file)) {
         Some(file) => file.name(),
         None => String::from_utf8_lossy(&sample.names.exe).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of more binaries than are told apart the smallest are counted together, and no sample is lost.
+    #[test]
+    fn small_binaries_are_folded() {
+        let mut walks = Walks::default();
+        for number in 0..1000u64 {
+            let reasons = BTreeMap::from([("too_deep", number), ("astray", 1)]);
+            walks.by_binary.insert(format!("{number}"), reasons);
+            walks.fold();
+            assert!(walks.by_binary.len() <= BINARIES);
+        }
+        assert!(walks.by_binary.contains_key("999") && !walks.by_binary.contains_key("1"));
+        let counts = walks.by_binary.values().flat_map(BTreeMap::values);
+        assert_eq!(counts.sum::<u64>(), 999 * 1000 / 2 + 1000);
     }
 }
