@@ -20,6 +20,8 @@ pub struct Frame {
     pub line: i64,
     /// The file it is mapped from.
     pub module: String,
+    /// The address that was looked up, as its file counts them: of a caller, one less than the return address.
+    pub address: u64,
     /// It was inlined into the frame before it.
     pub is_inlined: bool,
 }
@@ -242,6 +244,7 @@ fn frames(profile: &Profile, location: &Location, text: &impl Fn(i64) -> String)
             file: text(function.filename),
             line: line.line,
             module: text(mapping.filename),
+            address: location.address,
             is_inlined: depth > 0,
         }
     };

@@ -5,6 +5,7 @@
 
 mod cases;
 mod executions;
+mod oracle;
 mod short;
 mod verdict;
 
