@@ -41,6 +41,7 @@ fn is_steady(case: &Case) -> bool {
     ];
     let changes = [
         "exceptions",
+        "library_calls",
         "reload",
         "moved",
         "huge_moved",
