@@ -1,6 +1,6 @@
 //! How stacks were walked: by what, how that ended, and how soon new programs were known.
 
-use super::{counter, counters_by, encode_family, gauges_by};
+use super::{counter, counters_by, encode_family, gauge, gauges_by};
 use crate::sampling::{Collector, Status};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -73,6 +73,13 @@ fn tables(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
         help,
         "source",
         sources,
+    )?;
+    let help = "Mapped files that have no unwind table because there are too many files.";
+    gauge(
+        encoder,
+        "thermograph_unwind_files_without_slot",
+        help,
+        tables.without_slot,
     )?;
     let help = "Time spent to build unwind tables, in seconds.";
     let seconds = ConstCounter::new(tables.build_time.as_secs_f64());

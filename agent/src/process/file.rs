@@ -117,8 +117,13 @@ impl MappedFile {
         &self.path
     }
 
+    /// What is open stays so: a thread that opens it in time may still be given up in the same moment.
     pub(super) fn set(&self, opened: Opened) {
-        *self.lock() = opened;
+        let mut there = self.lock();
+        if !matches!(*there, Opened::Ready(..)) {
+            *there = opened;
+        }
+        drop(there);
         self.changed.notify_all();
     }
 

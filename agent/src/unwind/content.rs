@@ -13,6 +13,8 @@ pub(super) struct Content {
     /// Nothing until it is known what the file holds.
     pub(super) contents: Option<Contents>,
     pub(super) state: State,
+    /// Its table is being built, or read from the cache.
+    pub(super) loading: bool,
     /// Those that hold it.
     pub(super) files: HashSet<FileId>,
     /// Size of its table; 0 while it is unknown.
@@ -39,6 +41,7 @@ impl Content {
         Self {
             contents: None,
             state: State::Pending,
+            loading: false,
             files: HashSet::from([file]),
             bytes: 0,
             used: window,
@@ -49,7 +52,15 @@ impl Content {
 
     /// Whether it was sampled in this window and has no table for want of room.
     pub(super) fn is_wanted(&self, window: u64) -> bool {
-        self.used == window && self.state == State::Missing(NoTable::OverBudget)
+        let is_over_budget = self.state == State::Missing(NoTable::OverBudget);
+        self.used == window && is_over_budget && !self.loading
+    }
+
+    /// Whether a table, or word that there is none, is of use. A file that was given up may be read after all, and one that was
+    /// read in time may be given up in the same moment.
+    pub(super) fn awaits(&self, has_table: bool) -> bool {
+        let was_given_up = self.state == State::Missing(NoTable::Unreadable);
+        self.loading || has_table && was_given_up
     }
 }
 
@@ -179,6 +190,28 @@ mod tests {
         contents[0].refusals = 3;
         let plan = planned(&contents, 700);
         assert_eq!((plan.load, plan.evict), (vec![2], vec![4, 3]));
+    }
+
+    /// What is being loaded is not loaded a second time.
+    #[test]
+    fn each_is_loaded_once() {
+        let mut content = content(OVER_BUDGET, 60, 10);
+        content.loading = true;
+        assert!(planned(&[content], 0).load.is_empty());
+    }
+
+    /// A late table is taken where there is none, and nothing that comes late takes a table away.
+    #[test]
+    fn the_better_news_wins() {
+        let mut content = content(State::Pending, 60, 10);
+        assert!(!content.awaits(false));
+        content.loading = true;
+        assert!(content.awaits(false));
+        content.loading = false;
+        content.state = State::Missing(NoTable::Unreadable);
+        assert!(content.awaits(true) && !content.awaits(false));
+        content.state = State::Ready;
+        assert!(!content.awaits(true) && !content.awaits(false));
     }
 
     /// For what never fits nothing else goes.

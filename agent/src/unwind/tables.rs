@@ -31,7 +31,12 @@ pub(crate) struct TableCounts {
     pub(crate) refused: u64,
     /// Given up for others.
     pub(crate) evicted: u64,
+    /// Mapped files that have none for want of a slot, now.
+    pub(crate) without_slot: u64,
 }
+
+/// What a file holds, or why it has no table.
+type Found = Result<Contents, NoTable>;
 
 /// The tables of all files.
 pub(crate) struct Tables {
@@ -42,6 +47,10 @@ pub(crate) struct Tables {
     by_key: HashMap<Key, Slot>,
     /// Files beyond the number of slots share this one, which says that there is no room.
     overflow: Option<Slot>,
+    /// Those files, and what they hold as soon as that is known.
+    homeless: HashMap<FileId, Option<Found>>,
+    /// Files whose slot is another one since the last [`Tables::take_done`].
+    moved: Vec<FileId>,
     window: u64,
     counts: TableCounts,
     /// From the first mapping of a content until walks go by its table.
@@ -69,6 +78,8 @@ impl Tables {
             contents: HashMap::new(),
             by_key: HashMap::new(),
             overflow,
+            homeless: HashMap::new(),
+            moved: Vec::new(),
             window: 0,
             counts: TableCounts::default(),
             delays,
@@ -87,11 +98,18 @@ impl Tables {
             return Some(*slot);
         }
         let Some(slot) = unwinder.reserve() else {
+            self.homeless.entry(file).or_default();
             return self.overflow;
         };
         self.slots.insert(file, slot);
         self.contents.insert(slot, Content::of(file, self.window));
-        Some(slot)
+        if let Some(found) = self.homeless.remove(&file) {
+            self.moved.push(file);
+            if let Some(found) = found {
+                self.identified(unwinder, file, found);
+            }
+        }
+        self.slots.get(&file).copied()
     }
 
     /// These files have been mapped anew: a table that was given up is loaded again, if there is room.
@@ -104,7 +122,7 @@ impl Tables {
                 && content.state == State::Missing(NoTable::OverBudget)
                 && content.bytes <= room(unwinder).free()
             {
-                self.load(slot);
+                self.load_again(slot);
             }
         }
     }
@@ -112,12 +130,12 @@ impl Tables {
     /// Takes what the threads have done: tables go to the kernel. Returns the files whose slot is another one now: lists that
     /// name the old one must be dropped at once.
     pub(crate) fn take_done(&mut self, unwinder: &mut Unwinder) -> Result<Vec<FileId>, bpf::Error> {
-        let mut moved = Vec::new();
+        self.house(unwinder);
         let mut ready = Vec::new();
         while let Ok(done) = self.done.try_recv() {
             match done {
-                Done::Identified(file, contents) => {
-                    moved.extend(self.identified(unwinder, file, contents));
+                Done::Identified(file, found) => {
+                    self.identified(unwinder, file, found);
                 }
                 Done::Loaded(slot, key, loaded) => {
                     // Whoever wanted it may be gone, and the slot another one's.
@@ -140,12 +158,13 @@ impl Tables {
         if let Some(new) = unwinder.new_pieces()? {
             self.builder.publish(new);
         }
-        Ok(moved)
+        Ok(std::mem::take(&mut self.moved))
     }
 
     /// Nobody maps these files any more, and no list names their slots.
     pub(crate) fn forget(&mut self, unwinder: &mut Unwinder, files: &[FileId]) {
         for file in files {
+            self.homeless.remove(file);
             if let Some(slot) = self.slots.remove(file) {
                 self.leave(unwinder, *file, slot);
             }
@@ -171,7 +190,7 @@ impl Tables {
             self.miss(unwinder, slot, NoTable::OverBudget);
         }
         for slot in load {
-            self.load(slot);
+            self.load_again(slot);
         }
     }
 
@@ -189,6 +208,7 @@ impl Tables {
     /// What has happened so far.
     pub(crate) fn counts(&self) -> TableCounts {
         let mut counts = self.counts;
+        counts.without_slot = self.homeless.len() as u64;
         for content in self.contents.values() {
             match content.state {
                 State::Pending => counts.pending += 1,
@@ -201,35 +221,59 @@ impl Tables {
         counts
     }
 
-    /// Returns the file if it has another slot now: that of its content.
-    fn identified(
-        &mut self,
-        unwinder: &mut Unwinder,
-        file: FileId,
-        contents: Result<Contents, NoTable>,
-    ) -> Option<FileId> {
-        let slot = self.slot(unwinder, file)?;
-        let contents = match contents {
-            Ok(contents) => contents,
-            Err(why) => {
-                self.miss(unwinder, slot, why);
-                return None;
-            }
-        };
-        match self.by_key.get(&contents.key).copied() {
-            Some(shared) if shared == slot => None,
-            Some(shared) => {
-                self.contents.get_mut(&shared)?.files.insert(file);
+    /// It is known what a file holds: from now on it has the slot of that.
+    fn identified(&mut self, unwinder: &mut Unwinder, file: FileId, found: Found) {
+        self.slot(unwinder, file);
+        let own = self.slots.get(&file).copied();
+        if own.is_some_and(|own| self.is_known(own)) {
+            return;
+        }
+        let key = found.as_ref().ok().map(|contents| &contents.key);
+        let shared = key.and_then(|key| self.by_key.get(key)).copied();
+        match (own, shared) {
+            (_, Some(shared)) => {
+                if let Some(content) = self.contents.get_mut(&shared) {
+                    content.files.insert(file);
+                }
                 self.slots.insert(file, shared);
-                self.leave(unwinder, file, slot);
-                Some(file)
+                self.moved.push(file);
+                self.homeless.remove(&file);
+                if let Some(own) = own {
+                    self.leave(unwinder, file, own);
+                }
             }
-            None => {
-                let content = self.contents.get_mut(&slot)?;
-                self.by_key.insert(contents.key.clone(), slot);
-                content.contents = Some(contents);
-                self.load(slot);
-                None
+            (Some(own), None) => match found {
+                Ok(contents) => self.load(own, contents),
+                Err(why) => self.miss(unwinder, own, why),
+            },
+            (None, None) => {
+                self.homeless.insert(file, Some(found));
+            }
+        }
+    }
+
+    /// Whether it is known what the files with this slot hold.
+    fn is_known(&self, slot: Slot) -> bool {
+        let content = self.contents.get(&slot);
+        content.is_some_and(|content| content.contents.is_some())
+    }
+
+    /// Has the first table of a slot made.
+    fn load(&mut self, slot: Slot, contents: Contents) {
+        if let Some(content) = self.contents.get_mut(&slot) {
+            self.by_key.insert(contents.key.clone(), slot);
+            self.builder.load(slot, &contents);
+            content.contents = Some(contents);
+            content.state = State::Pending;
+            content.loading = true;
+        }
+    }
+
+    /// Gives slots that have become free to files that have none.
+    fn house(&mut self, unwinder: &mut Unwinder) {
+        while let Some(file) = self.homeless.keys().next().copied() {
+            if self.slot(unwinder, file) == self.overflow {
+                break;
             }
         }
     }
@@ -242,6 +286,10 @@ impl Tables {
         loaded: Result<Loaded, NoTable>,
     ) -> Option<(Slot, Loaded)> {
         let content = self.contents.get_mut(&slot)?;
+        if !content.awaits(loaded.is_ok()) {
+            return None;
+        }
+        content.loading = false;
         match loaded {
             Ok(loaded) if !loaded.table.is_empty() => {
                 content.bytes = loaded.table.image().len() as u64;
@@ -265,11 +313,13 @@ impl Tables {
         }
     }
 
-    fn load(&mut self, slot: Slot) {
+    /// Has the table of a slot brought back.
+    fn load_again(&mut self, slot: Slot) {
         if let Some(content) = self.contents.get_mut(&slot)
             && let Some(contents) = &content.contents
         {
             content.state = State::Pending;
+            content.loading = true;
             self.builder.load(slot, contents);
         }
     }
@@ -305,8 +355,8 @@ impl Tables {
     }
 
     fn miss(&mut self, unwinder: &mut Unwinder, slot: Slot, why: NoTable) {
-        unwinder.mark(slot, why);
         if let Some(content) = self.contents.get_mut(&slot) {
+            unwinder.mark(slot, why);
             content.state = State::Missing(why);
         }
     }
@@ -371,7 +421,8 @@ mod tests {
         FileId::new(number).unwrap()
     }
 
-    /// Slots of files that nobody maps any more are used again, however many files there were. Needs root.
+    /// Slots of files that nobody maps any more are used again, however many files there were: by one that had found none, too,
+    /// and what it holds has not been forgotten. Needs root.
     #[test]
     fn slots_are_given_back() {
         let mut storage = MaybeUninit::uninit();
@@ -382,10 +433,19 @@ mod tests {
             tables.slot(unwinder, file(number));
         }
         assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
+        tables.identified(unwinder, file(MANY), Err(NoTable::NoRules));
+        assert!(tables.take_done(unwinder).unwrap().is_empty());
+        assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
+        assert!(tables.counts().without_slot > 1);
         tables.forget(unwinder, &(0..MANY).map(file).collect::<Vec<_>>());
         // A list that is still to be dropped may name them.
         assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
         unwinder.reclaim().unwrap();
-        assert_ne!(tables.slot(unwinder, file(MANY)), tables.overflow);
+        assert_eq!(tables.take_done(unwinder).unwrap(), [file(MANY)]);
+        let slot = tables.slot(unwinder, file(MANY)).unwrap();
+        assert_ne!(Some(slot), tables.overflow);
+        let state = tables.contents[&slot].state;
+        assert_eq!(state, State::Missing(NoTable::NoRules));
+        assert_eq!(tables.counts().without_slot, 0);
     }
 }
