@@ -1,6 +1,7 @@
 //! Reading /proc/PID/maps: the executable lines of it.
 
 use super::files::Hint;
+use rustix::process::{getpriority_process, setpriority_process};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -28,8 +29,11 @@ const HANGING: usize = 16;
 /// waits for a server that does not answer.
 #[derive(Default)]
 pub(super) struct Reader {
+    /// Of the thread that started the first one.
+    nice: Option<i32>,
     thread: Option<Thread>,
-    hanging: Vec<JoinHandle<()>>,
+    /// By the process that each hangs in, which is not asked again meanwhile.
+    hanging: Vec<(u32, JoinHandle<()>)>,
 }
 
 struct Thread {
@@ -41,6 +45,10 @@ struct Thread {
 impl Reader {
     /// The executable mappings of a process as they are now; an error if it is gone or does not answer in time.
     pub(super) fn read(&mut self, tgid: u32) -> io::Result<Vec<Line>> {
+        self.hanging.retain(|(_, thread)| !thread.is_finished());
+        if self.hanging.iter().any(|(process, _)| *process == tgid) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let thread = match self.thread.take() {
             Some(thread) => thread,
             None => self.start()?,
@@ -51,20 +59,24 @@ impl Reader {
             self.thread = Some(thread);
             return answer;
         }
-        self.hanging.push(thread.handle);
+        self.hanging.push((tgid, thread.handle));
         Err(io::ErrorKind::TimedOut.into())
     }
 
     fn start(&mut self) -> io::Result<Thread> {
-        self.hanging.retain(|thread| !thread.is_finished());
         if self.hanging.len() >= HANGING {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        let nice = *self
+            .nice
+            .get_or_insert_with(|| getpriority_process(None).unwrap_or(0));
         let (requests, inbox) = sync_channel(1);
         let (outbox, answers) = sync_channel(1);
         let handle = std::thread::Builder::new()
             .name("maps".to_owned())
             .spawn(move || {
+                // One that is started later is started by a thread of high priority, which is not for this work.
+                let _ = setpriority_process(None, nice);
                 for tgid in inbox {
                     if outbox.send(read(tgid)).is_err() {
                         return;
