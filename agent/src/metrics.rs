@@ -127,6 +127,13 @@ fn mappings_and_names(
         help,
         status.trouble.mappings_dropped,
     )?;
+    let help = "Lists of mappings that the walk could not be told of at once, for want of memory or because they change too often.";
+    counter(
+        encoder,
+        "thermograph_lists_refused",
+        help,
+        status.trouble.lists_refused,
+    )?;
     let help = "Processes whose mappings were read again because of an address in none of them.";
     counter(
         encoder,

@@ -1,10 +1,11 @@
 //! Lists of mappings in kernel memory, and which of them is true for a process.
 
-use crate::pieces::{Budget, Extent, Pieces, View, bytes_of};
+use crate::pieces::{Budget, Extent, NewPieces, Pieces, View, bytes_of};
 use crate::skeleton::{ThermographMaps, types};
 use crate::tables::Slot;
 use crate::{Error, FileId, pod};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -133,8 +134,11 @@ impl Lists {
         let Some(pid) = pid else {
             return Ok(Published::Gone);
         };
-        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-            return Ok(Published::Gone);
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH) => return Ok(Published::Gone),
+            // Too many open files, or too little memory, for now.
+            Err(_) => return Ok(Published::NotYet),
         };
         let key = pidfd.as_raw_fd().to_ne_bytes();
         let generation = match self.processes.lookup(&key, MapFlags::ANY) {
@@ -170,6 +174,11 @@ impl Lists {
     pub(crate) fn pieces(&mut self) -> Result<&mut Pieces, Error> {
         self.pieces.stock()?;
         Ok(&mut self.pieces)
+    }
+
+    /// Programs can find these now.
+    pub(crate) fn pieces_published(&mut self, new: &NewPieces) {
+        self.pieces.published(new);
     }
 
     /// Waits until no program still runs that began before.

@@ -77,10 +77,9 @@ impl Unwinder {
     }
 
     /// Takes it for known that programs can find these.
-    pub fn pieces_published(&mut self, new: &NewPieces) -> Result<(), Error> {
+    pub fn pieces_published(&mut self, new: &NewPieces) {
         self.tables.pieces().published(new);
-        self.lists.pieces()?.published(new);
-        Ok(())
+        self.lists.pieces_published(new);
     }
 
     /// Lets walks use the tables that were put into memory which programs can find by now. Returns their slots.

@@ -23,6 +23,9 @@ pub(crate) struct Trouble {
     pub(crate) mappings_dropped: u64,
     /// Programs whose mappings were read from /proc because of an address in none of them.
     pub(crate) repairs: u64,
+    /// Lists of mappings that walks could not be told of at once, for want of memory or because their process changes its
+    /// mappings too often.
+    pub(crate) lists_refused: u64,
 }
 
 /// All processes that live, or did during the window.
@@ -39,6 +42,8 @@ pub(crate) struct Processes {
     /// A list found no room, and when memory may be waited for, CLOCK_MONOTONIC nanoseconds.
     pub(super) starved: bool,
     pub(super) reclaim_not_before: u64,
+    /// It has been said that walks cannot be told of mappings.
+    pub(super) complained: bool,
     pub(super) trouble: Trouble,
     /// Records are missing since /proc was last read.
     pub(super) incomplete: bool,
@@ -61,6 +66,7 @@ impl Processes {
             delays,
             starved: false,
             reclaim_not_before: 0,
+            complained: false,
             trouble: Trouble::default(),
             incomplete: false,
         })
@@ -352,10 +358,13 @@ mod tests {
             time: 20,
             event: Event::Lost(7),
         };
-        processes.apply(vec![fork(10), lost]);
+        processes.apply(vec![fork(10), map(15, 0x1000), lost]);
+        // Walks are not told of what may be another program's.
+        assert!(processes.publication_due().is_none());
         processes.forget_ended(u64::MAX);
         assert!(processes.mappings(thread(11)).is_some());
         processes.catch_up();
+        assert!(processes.publication_due().is_some());
         processes.forget_ended(u64::MAX);
         assert!(processes.mappings(thread(11)).is_none());
         assert_eq!(processes.trouble().records_lost, 7);

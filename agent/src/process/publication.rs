@@ -24,6 +24,8 @@ pub(super) struct Publication {
     ever: bool,
     not_before: u64,
     pause: u64,
+    /// It could not be published at once, which has been counted.
+    refused: bool,
     /// When the bytes written so far would have been written at the allowed pace.
     paced_until: u64,
 }
@@ -50,6 +52,7 @@ impl Publication {
     /// Walks use the list now.
     pub(super) fn done(&mut self, now: u64) {
         self.since = Some(now);
+        self.refused = false;
     }
 
     /// Whether walks use the list.
@@ -87,12 +90,26 @@ impl Publication {
 
     /// When it may be published, CLOCK_MONOTONIC nanoseconds.
     pub(super) fn due(&self) -> u64 {
-        let pace = if self.list.is_some() {
+        self.not_before.max(self.pace())
+    }
+
+    /// When its process has paused for long enough.
+    fn pace(&self) -> u64 {
+        if self.list.is_some() {
             0
         } else {
             self.paced_until.saturating_sub(nanos_of(BURST_BYTES))
-        };
-        self.not_before.max(pace)
+        }
+    }
+
+    /// Whether its process must wait for having written too much. True once, until it has been published.
+    pub(super) fn is_paced(&mut self, now: u64) -> bool {
+        self.pace() > now && self.is_refused()
+    }
+
+    /// Notes that it cannot be published at once. True the first time, until it has been published.
+    pub(super) fn is_refused(&mut self) -> bool {
+        !std::mem::replace(&mut self.refused, true)
     }
 
     /// Notes that a list of this size was written.
@@ -129,13 +146,22 @@ mod tests {
         let mut publication = Publication::default();
         let list = 32 << 10;
         let mut bytes = 0;
+        let (mut written, mut refused) = (0, 0);
         for now in (SECOND..SECOND * 11).step_by(1_000_000) {
             publication.is_outdated();
             if publication.due() <= now {
                 publication.wrote(list, now);
+                publication.done(now);
                 bytes += list;
+                written += 1;
             }
+            refused += u64::from(publication.is_paced(now));
         }
+        // After the first burst each had to wait, and is counted once.
+        assert!(
+            (written / 2..=written).contains(&refused),
+            "{refused} of {written}"
+        );
         let most = BURST_BYTES + 10 * BYTES_PER_SECOND + 2 * list;
         assert!((most / 2..=most).contains(&bytes), "{bytes}");
     }

@@ -38,16 +38,22 @@ impl Default for PublishDelays {
 
 impl Processes {
     /// Publishes the mappings of every process that the walk is still to be told of, and whose turn it is. All records
-    /// written until `read_until` have been applied; `slot` says where the table of a file is.
+    /// written until `read_until` have been applied; `slot` says where the table of a file is. Nothing is published while records
+    /// are missing: a process may run another program than the one that is known.
     pub(crate) fn publish(
         &mut self,
         unwinder: &mut Unwinder,
         mut slot: impl FnMut(&mut Unwinder, FileId) -> Option<Slot>,
         read_until: u64,
-    ) -> Result<(), bpf::Error> {
+    ) {
+        if self.incomplete {
+            return;
+        }
         let now = monotonic_nanos();
         if self.starved && now >= self.reclaim_not_before {
-            unwinder.reclaim()?;
+            if let Err(error) = unwinder.reclaim() {
+                complain(&mut self.complained, &error);
+            }
             self.starved = false;
             self.reclaim_not_before = monotonic_nanos() + RECLAIM;
         }
@@ -59,24 +65,30 @@ impl Processes {
                 continue;
             };
             if program.publication.due() > now {
+                self.trouble.lists_refused += u64::from(program.publication.is_paced(now));
                 left.push(tgid);
                 continue;
             }
-            match publish(tgid, program, unwinder, &mut slot, read_until, &mut lists)? {
+            let fate = publish(tgid, program, unwinder, &mut slot, read_until, &mut lists);
+            let fate = fate.unwrap_or_else(|error| {
+                complain(&mut self.complained, &error);
+                Fate::Failed
+            });
+            match fate {
                 Fate::Over => program.publication.measure(&self.delays),
                 Fate::NotYet => {
                     program.publication.try_again(now);
                     left.push(tgid);
                 }
-                Fate::NoRoom => {
-                    self.starved = true;
+                Fate::NoRoom | Fate::Failed => {
+                    self.starved |= matches!(fate, Fate::NoRoom);
+                    self.trouble.lists_refused += u64::from(program.publication.is_refused());
                     program.publication.try_later(now);
                     left.push(tgid);
                 }
             }
         }
         self.unpublished.extend(left);
-        Ok(())
     }
 
     /// The tables of these files are elsewhere now: the walk must be told by all who have them mapped.
@@ -114,6 +126,9 @@ impl Processes {
 
     /// When there is something to publish next, CLOCK_MONOTONIC nanoseconds.
     pub(crate) fn publication_due(&self) -> Option<u64> {
+        if self.incomplete {
+            return None;
+        }
         let programs = self
             .unpublished
             .iter()
@@ -130,6 +145,15 @@ enum Fate {
     NotYet,
     /// No memory is left.
     NoRoom,
+    /// The kernel has no memory or no descriptors for now.
+    Failed,
+}
+
+/// Says once that walks cannot be told of mappings.
+fn complain(complained: &mut bool, error: &bpf::Error) {
+    if !std::mem::replace(complained, true) {
+        tracing::warn!("some mappings are not known to the kernel programs for now: {error}");
+    }
 }
 
 fn publish(

@@ -40,11 +40,13 @@ impl Processes {
     }
 
     /// Reads /proc again if records are missing. Once a window is enough for its stacks, and whoever floods the rings with
-    /// mappings shall not keep the agent reading without end.
-    pub(crate) fn catch_up(&mut self) {
-        if std::mem::take(&mut self.incomplete) {
+    /// mappings shall not keep the agent reading without end. True if that was so.
+    pub(crate) fn catch_up(&mut self) -> bool {
+        let was_incomplete = std::mem::take(&mut self.incomplete);
+        if was_incomplete {
             self.scan();
         }
+        was_incomplete
     }
 
     /// Looks at /proc because an address of this process lies in no mapping (munmap, mremap and data mapped over code

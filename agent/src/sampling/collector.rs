@@ -249,6 +249,8 @@ struct Loop<'obj> {
     window: Moment,
     window_end: u64,
     next_tick: u64,
+    /// All records written until then have been applied, CLOCK_MONOTONIC nanoseconds.
+    read_until: u64,
     counters: Counters,
     shared: Arc<Shared>,
     windows: SyncSender<Window>,
@@ -305,6 +307,7 @@ impl<'obj> Loop<'obj> {
             window: now,
             window_end: end_of_window(now),
             next_tick: now.steady,
+            read_until: 0,
             counters: Counters::default(),
             shared,
             windows,
@@ -420,17 +423,23 @@ impl<'obj> Loop<'obj> {
         for tgid in self.profiler.take_strays() {
             self.processes.repair(tgid, u64::MAX);
         }
+        self.read_until = until;
+        self.publish();
+        Ok(())
+    }
+
+    /// Tells the walk what is known.
+    fn publish(&mut self) {
         let unwinder = self.profiler.unwinder();
         self.tables.mapped(unwinder, &self.processes.take_mapped());
-        let moved = self.tables.take_done(unwinder)?;
+        let moved = self.tables.take_done(unwinder);
         self.processes.relist(&moved);
         let tables = &mut self.tables;
         self.processes.publish(
             unwinder,
             |unwinder, file| tables.slot(unwinder, file),
-            until,
-        )?;
-        Ok(())
+            self.read_until,
+        );
     }
 
     /// True when it is time to stop.
@@ -526,7 +535,10 @@ impl<'obj> Loop<'obj> {
         let counted = self.profiler.swap()?;
         // What the samples of this window stand on may have been told of while it was drained.
         self.read_events()?;
-        self.processes.catch_up();
+        if self.processes.catch_up() {
+            // Before more records can be lost.
+            self.publish();
+        }
         let begin = self.window;
         let Resolved { samples, files } = resolve(counted, &mut self.processes, &mut self.owners);
         // A sample may still be drained in the window after the one its process ended in.

@@ -132,8 +132,8 @@ impl Builder {
     }
 
     /// Has programs find pieces soon.
-    pub(super) fn publish(&self, new: NewPieces) {
-        self.publisher.submit(Arc::new(new));
+    pub(super) fn publish(&self, new: Arc<NewPieces>) {
+        self.publisher.submit(new);
     }
 
     /// Lets no file hold up the others. To be called now and then.

@@ -4,7 +4,7 @@ use super::builder::{Builder, Contents, Done, Key, Loaded, Wake};
 use super::cache::Cache;
 use super::content::{Content, Plan, Room, State, plan};
 use crate::process::Settled;
-use bpf::{FileId, NoTable, Slot, Unwinder};
+use bpf::{FileId, NewPieces, NoTable, Slot, Unwinder};
 use prometheus_client::metrics::histogram::Histogram;
 use std::collections::HashMap;
 use std::io;
@@ -51,6 +51,10 @@ pub(crate) struct Tables {
     homeless: HashMap<FileId, Option<Found>>,
     /// Files whose slot is another one since the last [`Tables::take_done`].
     moved: Vec<FileId>,
+    /// The kernel had no memory to let programs find these.
+    unpublished: Vec<Arc<NewPieces>>,
+    /// It has been said that it has none.
+    complained: bool,
     window: u64,
     counts: TableCounts,
     /// From the first mapping of a content until walks go by its table.
@@ -80,6 +84,8 @@ impl Tables {
             overflow,
             homeless: HashMap::new(),
             moved: Vec::new(),
+            unpublished: Vec::new(),
+            complained: false,
             window: 0,
             counts: TableCounts::default(),
             delays,
@@ -129,7 +135,7 @@ impl Tables {
 
     /// Takes what the threads have done: tables go to the kernel. Returns the files whose slot is another one now: lists that
     /// name the old one must be dropped at once.
-    pub(crate) fn take_done(&mut self, unwinder: &mut Unwinder) -> Result<Vec<FileId>, bpf::Error> {
+    pub(crate) fn take_done(&mut self, unwinder: &mut Unwinder) -> Vec<FileId> {
         self.house(unwinder);
         let mut ready = Vec::new();
         while let Ok(done) = self.done.try_recv() {
@@ -143,22 +149,25 @@ impl Tables {
                         ready.extend(self.loaded(unwinder, slot, loaded));
                     }
                 }
-                Done::Published(new, done) => {
-                    done?;
-                    unwinder.pieces_published(&new)?;
+                Done::Published(new, Ok(())) => unwinder.pieces_published(&new),
+                Done::Published(new, Err(error)) => {
+                    self.complain(&error);
+                    self.unpublished.push(new);
                 }
             }
         }
         for (slot, loaded) in ready {
-            self.put(unwinder, slot, &loaded)?;
+            self.put(unwinder, slot, &loaded);
         }
         for slot in unwinder.ready() {
             self.is_ready(slot);
         }
-        if let Some(new) = unwinder.new_pieces()? {
-            self.builder.publish(new);
+        match unwinder.new_pieces() {
+            Ok(Some(new)) => self.builder.publish(Arc::new(new)),
+            Ok(None) => {}
+            Err(error) => self.complain(&error),
         }
-        Ok(std::mem::take(&mut self.moved))
+        std::mem::take(&mut self.moved)
     }
 
     /// Nobody maps these files any more, and no list names their slots.
@@ -194,9 +203,12 @@ impl Tables {
         }
     }
 
-    /// Lets no file hold up the others. To be called now and then.
-    pub(crate) fn tend(&self) {
+    /// Lets no file hold up the others, and tries again what the kernel had no memory for. To be called now and then.
+    pub(crate) fn tend(&mut self) {
         self.builder.tend();
+        for new in self.unpublished.drain(..) {
+            self.builder.publish(new);
+        }
     }
 
     /// Whether all tables that were asked for have been taken.
@@ -324,13 +336,12 @@ impl Tables {
         }
     }
 
-    fn put(
-        &mut self,
-        unwinder: &mut Unwinder,
-        slot: Slot,
-        loaded: &Loaded,
-    ) -> Result<(), bpf::Error> {
-        let has_room = unwinder.put(slot, &loaded.table)?;
+    fn put(&mut self, unwinder: &mut Unwinder, slot: Slot, loaded: &Loaded) {
+        let has_room = unwinder.put(slot, &loaded.table).unwrap_or_else(|error| {
+            self.complain(&error);
+            unwinder.mark(slot, NoTable::OverBudget);
+            false
+        });
         if let Some(content) = self.contents.get_mut(&slot) {
             if has_room {
                 content.state = State::Pending;
@@ -340,7 +351,13 @@ impl Tables {
                 content.state = State::Missing(NoTable::OverBudget);
             }
         }
-        Ok(())
+    }
+
+    /// Says once that the kernel has no memory, or no descriptors, for more.
+    fn complain(&mut self, error: &bpf::Error) {
+        if !std::mem::replace(&mut self.complained, true) {
+            tracing::warn!("some files have no unwind table for now: {error}");
+        }
     }
 
     fn is_ready(&mut self, slot: Slot) {
@@ -434,14 +451,14 @@ mod tests {
         }
         assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
         tables.identified(unwinder, file(MANY), Err(NoTable::NoRules));
-        assert!(tables.take_done(unwinder).unwrap().is_empty());
+        assert!(tables.take_done(unwinder).is_empty());
         assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
         assert!(tables.counts().without_slot > 1);
         tables.forget(unwinder, &(0..MANY).map(file).collect::<Vec<_>>());
         // A list that is still to be dropped may name them.
         assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
         unwinder.reclaim().unwrap();
-        assert_eq!(tables.take_done(unwinder).unwrap(), [file(MANY)]);
+        assert_eq!(tables.take_done(unwinder), [file(MANY)]);
         let slot = tables.slot(unwinder, file(MANY)).unwrap();
         assert_ne!(Some(slot), tables.overflow);
         let state = tables.contents[&slot].state;
