@@ -10,9 +10,15 @@ use bpf::{FileId, Thread};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Programs remembered of one process: a shell that execs itself without end must not fill memory.
 const PROGRAMS: usize = 64;
+
+/// After more records than this at once their reader, which has priority, leaves its CPU to others for a moment: whoever maps
+/// and unmaps without end must not keep them from running.
+const STORM: usize = 1000;
+const BREATH: Duration = Duration::from_millis(1);
 
 /// What went wrong with keeping mappings true, since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +91,7 @@ impl Processes {
     /// Takes the kernel's records, oldest first.
     pub(crate) fn apply(&mut self, records: Vec<Record>) {
         let mut lost = 0;
+        let is_storm = records.len() > STORM;
         for Record { time, event } in records {
             match event {
                 Event::Fork { parent, child } => self.fork(parent, child, time),
@@ -102,6 +109,9 @@ impl Processes {
                 );
             }
             self.note_missing();
+        }
+        if is_storm {
+            std::thread::sleep(BREATH);
         }
     }
 
