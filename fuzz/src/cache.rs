@@ -97,7 +97,7 @@ fn identity() -> Identity {
 /// As [`Table::write_to`] writes it; [`input`] sees to that.
 fn begin() -> [u8; BEGIN] {
     let mut bytes = b"thermotb".to_vec();
-    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(2_u32.to_le_bytes());
     bytes.extend([0; 4]);
     bytes.extend(identity().digest);
     bytes.try_into().unwrap()

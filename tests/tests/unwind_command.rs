@@ -84,10 +84,12 @@ fn statistics() {
     else {
         panic!("{stats}");
     };
-    assert_eq!(count.parse(), Ok(rows));
+    // Rows that differ in where rbx is look the same, and are printed once.
+    let count: usize = count.parse().unwrap();
+    assert!((rows..rows + rows / 4).contains(&count), "{stats}");
     let [rules, bytes]: [u32; 2] = [rules, bytes].map(|number| number.parse().unwrap());
     assert!((10..2048).contains(&rules), "{stats}");
-    let quotient = format!("({:.2}", f64::from(bytes) / rows as f64);
+    let quotient = format!("({:.2}", f64::from(bytes) / count as f64);
     assert_eq!(each, quotient);
 }
 
