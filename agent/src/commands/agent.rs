@@ -1,5 +1,6 @@
 //! `thermograph agent`: watches the host until it is told to stop.
 
+use super::descriptors;
 use super::signals::Signals;
 use crate::capture::{CaptureError, CaptureOrder, CaptureRequest, Captured, Captures};
 use crate::cli::AgentArgs;
@@ -14,7 +15,6 @@ use crate::store::{self, Store, Stretch};
 use anyhow::{Context, Result, anyhow};
 use bpf::Filter;
 use prometheus_client::registry::Registry;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -28,7 +28,7 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// Watches the host until a signal asks for the end.
 pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     // Whatever is wrong with the arguments shall be known before anything is sampled.
     let token = page_token(args)?;
     let listener = crate::page::bind(args.listen)?;
@@ -81,19 +81,6 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
     drop(stop_page);
     let _ = runtime.block_on(serving);
     outcome
-}
-
-/// Takes as many descriptors as this process may have: each file that is mapped on the host costs one. `record` does
-/// not, because its command would inherit it, and there are programs that fail with descriptors beyond 1,024.
-fn raise_descriptor_limit() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let all = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, all) {
-        tracing::debug!("cannot raise the limit of open files: {error}");
-    }
 }
 
 /// Starts to push, if there is a server to push to.

@@ -1,6 +1,7 @@
 //! What `thermograph` can be asked to do.
 
 mod agent;
+mod descriptors;
 mod destination;
 mod outcome;
 mod record;

@@ -1,5 +1,6 @@
 //! `thermograph record`: one profile into one file.
 
+use super::descriptors;
 use super::destination::Destination;
 use super::outcome::summary;
 use super::signals::Signals;
@@ -37,6 +38,7 @@ pub(crate) fn record(args: &RecordArgs) -> Result<ExitCode> {
     let _inside = runtime.enter();
     // From here on Ctrl-C ends the recording, not the program.
     let signals = Signals::new()?;
+    let inherited = descriptors::raise_limit();
     let mut recording = match Recording::begin(args, filter) {
         Ok(recording) => recording,
         Err(error) => {
@@ -47,7 +49,7 @@ pub(crate) fn record(args: &RecordArgs) -> Result<ExitCode> {
     let subject = match &target {
         Target::Host => Subject::Host,
         Target::Process(pid) => Subject::Process(*pid),
-        Target::Command(command) => match Workload::start(command) {
+        Target::Command(command) => match Workload::start(command, &inherited) {
             Ok(workload) => Subject::Command(workload),
             Err(workload::NotStarted { error, status }) => {
                 destination.abandon();

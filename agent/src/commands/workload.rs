@@ -1,5 +1,6 @@
 //! The command that `thermograph record -- CMD` runs.
 
+use super::descriptors::Inherited;
 use anyhow::{Context, Result, anyhow};
 use std::ffi::OsString;
 use std::io;
@@ -25,30 +26,31 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn start(command: &[OsString]) -> Result<Self, NotStarted> {
+    /// Starts it with the descriptors that this program was started with.
+    pub(crate) fn start(command: &[OsString], descriptors: &Inherited) -> Result<Self, NotStarted> {
         let Some((program, arguments)) = command.split_first() else {
             return Err(NotStarted {
                 error: anyhow!("there is no command to run behind `--`"),
                 status: 127,
             });
         };
-        let child = Command::new(program)
-            .args(arguments)
-            .spawn()
-            .map_err(|error| {
-                let status = if error.kind() == io::ErrorKind::NotFound {
-                    127
-                } else {
-                    126
-                };
-                let program = program.to_string_lossy();
-                NotStarted {
-                    error: anyhow!(
-                        "cannot run {program}: {error}: is it spelled right and executable?"
-                    ),
-                    status,
-                }
-            })?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        descriptors.give_to(&mut command);
+        let child = command.spawn().map_err(|error| {
+            let status = if error.kind() == io::ErrorKind::NotFound {
+                127
+            } else {
+                126
+            };
+            let program = program.to_string_lossy();
+            NotStarted {
+                error: anyhow!(
+                    "cannot run {program}: {error}: is it spelled right and executable?"
+                ),
+                status,
+            }
+        })?;
         Ok(Self { child, ended: None })
     }
 

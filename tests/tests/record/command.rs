@@ -69,6 +69,26 @@ fn the_recorder_is_not_recorded() {
     }
 }
 
+/// The command may have as many files open as whoever started the recording, not as many as the recorder takes.
+#[test]
+fn the_limit_of_descriptors_is_handed_on() {
+    if skipped("the_limit_of_descriptors_is_handed_on") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let limits = "ulimit -Sn; ulimit -Hn";
+    let finished = Run::new(["record", "--", "sh", "-c", limits])
+        .finish()
+        .succeeded();
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let own = [own.current, own.maximum].map(|limit| match limit {
+        Some(limit) => limit.to_string(),
+        None => "unlimited".to_owned(),
+    });
+    let given: Vec<&str> = finished.stdout.lines().take(2).collect();
+    assert_eq!(given, own, "{}", finished.stdout);
+}
+
 fn code_of(command: &[&str]) -> Finished {
     Run::new(["record", "--"].iter().chain(command)).finish()
 }
