@@ -3,6 +3,7 @@
 mod collector;
 mod owners;
 mod resolve;
+mod sampler;
 mod schedule;
 mod walks;
 mod window;
