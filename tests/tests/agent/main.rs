@@ -1,5 +1,6 @@
 //! `thermograph agent` on the real kernel: one agent for most of these tests, which pushes to a stand-in of Pyroscope.
 
+mod budget;
 mod captures;
 mod errors;
 mod metrics;
