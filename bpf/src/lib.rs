@@ -3,9 +3,11 @@
 //! [`Profiler`] loads the programs, which count stacks in the kernel, and hands out what they counted, window by
 //! window. [`Sideband`] tells what became of processes and their mappings meanwhile. Neither knows names or owners.
 
+mod counters;
 pub mod cpus;
 mod error;
 mod lists;
+mod options;
 mod pieces;
 mod pod;
 mod profiler;
@@ -16,6 +18,7 @@ mod tables;
 mod ticks;
 pub mod unwind;
 mod unwinder;
+mod view;
 mod window;
 mod word;
 
@@ -30,14 +33,13 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/thermograph.skel.rs"));
 }
 
+pub use counters::Counters;
 pub use error::Error;
 pub use libbpf_rs::OpenObject;
 pub use lists::{LONGEST_LIST, List, Published, UnwindMapping};
+pub use options::{CgroupController, CgroupSource, Filter, Options, period};
 pub use pieces::NewPieces;
-pub use profiler::{
-    CgroupController, CgroupEvent, CgroupSource, Counters, Filter, Options, Profiler, period,
-    table_memory,
-};
+pub use profiler::{CgroupEvent, Profiler, table_memory};
 pub use sideband::{Records, Sideband};
 pub use tables::{NoTable, Slot};
 pub use unwinder::{UnwindMemory, Unwinder};

@@ -1,8 +1,9 @@
 //! Lists of mappings in kernel memory, and which of them is true for a process.
 
-use crate::pieces::{Budget, Extent, NewPieces, Pieces, View, bytes_of};
+use crate::pieces::{Budget, Extent, NewPieces, Pieces};
 use crate::skeleton::{ThermographMaps, types};
 use crate::tables::Slot;
+use crate::view::{View, bytes_of};
 use crate::{Error, FileId, pod};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use rustix::io::Errno;
@@ -128,6 +129,7 @@ impl Lists {
         &self,
         tgid: u32,
         program: RangeInclusive<u64>,
+        last: u64,
         list: &List,
     ) -> Result<Published, Error> {
         let pid = i32::try_from(tgid).ok().and_then(Pid::from_raw);
@@ -159,6 +161,7 @@ impl Lists {
             start: list.extent.start,
             count: list.count,
             unused: 0,
+            last,
         };
         match self
             .published

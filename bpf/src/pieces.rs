@@ -3,15 +3,14 @@
 //! A piece is an array map of one element; programs find it by its number in an array of maps. Pieces are made as they
 //! are needed, up to a budget, and given back when nothing is left in them.
 
+use crate::Error;
 use crate::skeleton::types;
-use crate::{Error, pod};
+use crate::view::View;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
-use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::NonNull;
 use std::rc::Rc;
 
 /// Bytes of a piece.
@@ -209,17 +208,18 @@ impl Pieces {
     }
 
     /// Adds the pieces that programs cannot find yet, and will not soon.
-    pub(crate) fn add_new(&mut self, new: &mut NewPieces) -> Result<(), Error> {
-        let unknown = self
-            .pieces
-            .iter_mut()
-            .filter(|(_, piece)| piece.known == Known::No);
-        for (number, piece) in unknown {
-            new.numbers.push(*number);
+    pub(crate) fn add_new(&self, new: &mut NewPieces) -> Result<(), Error> {
+        let unknown = self.pieces.iter();
+        for (number, piece) in unknown.filter(|(_, piece)| piece.known == Known::No) {
             new.maps.push(handle(&piece.map)?);
-            piece.known = Known::Soon;
+            new.numbers.push(*number);
         }
         Ok(())
+    }
+
+    /// Somebody will let programs find these.
+    pub(crate) fn are_coming(&mut self, new: &NewPieces) {
+        self.set(new, Known::Soon);
     }
 
     /// Lets programs find an extent, and waits for it.
@@ -238,9 +238,13 @@ impl Pieces {
 
     /// Programs can find these now.
     pub(crate) fn published(&mut self, new: &NewPieces) {
+        self.set(new, Known::Yes);
+    }
+
+    fn set(&mut self, new: &NewPieces, known: Known) {
         for number in &new.numbers {
             if let Some(piece) = self.pieces.get_mut(number) {
-                piece.known = Known::Yes;
+                piece.known = known;
             }
         }
     }
@@ -290,7 +294,7 @@ impl Pieces {
                 break;
             };
             let (now, later) = rest.split_at(rest.len().min(range.len()));
-            View::of(&piece.map)?.write(range.start as usize, now);
+            View::of(&piece.map, PIECE as usize)?.write(range.start as usize, now);
             rest = later;
         }
         Ok(())
@@ -318,7 +322,9 @@ impl Pieces {
     /// A lasting view of a piece, for what is written often; nothing if there is no such piece.
     pub(crate) fn view(&self, number: u32) -> Result<Option<View>, Error> {
         let piece = self.pieces.get(&number);
-        piece.map(|piece| View::of(&piece.map)).transpose()
+        piece
+            .map(|piece| View::of(&piece.map, PIECE as usize))
+            .transpose()
     }
 
     /// Whether there is such a piece.
@@ -434,99 +440,4 @@ impl Piece {
 
 fn handle(map: &MapHandle) -> Result<MapHandle, Error> {
     MapHandle::try_from(map).map_err(Error::map("share kernel memory"))
-}
-
-/// The memory of a map in this address space.
-pub(crate) struct View {
-    memory: NonNull<u8>,
-    bytes: usize,
-}
-
-impl View {
-    fn of(piece: &MapHandle) -> Result<Self, Error> {
-        Self::of_map(piece, PIECE as usize)
-    }
-
-    /// Of the first bytes of a mmapable array.
-    pub(crate) fn of_map(map: &impl AsFd, bytes: usize) -> Result<Self, Error> {
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
-        let memory = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MmapFlags::SHARED,
-                map,
-                0,
-            )
-        };
-        let memory = memory.map_err(|errno| {
-            Error::map("map kernel memory")(libbpf_rs::Error::from_raw_os_error(
-                errno.raw_os_error(),
-            ))
-        })?;
-        Ok(Self {
-            memory: NonNull::new(memory.cast()).ok_or_else(|| {
-                Error::map("map kernel memory")(libbpf_rs::Error::from_raw_os_error(libc::ENOMEM))
-            })?,
-            bytes,
-        })
-    }
-
-    /// Writes bytes that no program is reading yet. What lies beyond the end is left out.
-    pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
-        let room = self.bytes.saturating_sub(at);
-        let length = bytes.len().min(room);
-        // SAFETY: the range lies within the mapping, which nobody has a reference to.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.as_ptr().add(at), length);
-        }
-    }
-
-    /// Writes a number that programs may be reading, after all that was written before it.
-    pub(crate) fn publish<T: Number>(&self, at: usize, number: T) {
-        if at.is_multiple_of(size_of::<T>()) && at + size_of::<T>() <= self.bytes {
-            // SAFETY: the place is aligned, lies within the mapping, and is only ever written as an atomic from here on.
-            unsafe { number.store(self.memory.as_ptr().add(at)) };
-        }
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own.
-        let _ = unsafe { munmap(self.memory.as_ptr().cast(), self.bytes) };
-    }
-}
-
-/// A number that is written in one piece.
-pub(crate) trait Number {
-    /// # Safety
-    /// `at` is valid for writes and aligned to the number's size.
-    unsafe fn store(self, at: *mut u8);
-}
-
-impl Number for u32 {
-    unsafe fn store(self, at: *mut u8) {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        // SAFETY: the caller's promise.
-        unsafe { AtomicU32::from_ptr(at.cast()) }.store(self, Ordering::Release);
-    }
-}
-
-impl Number for u64 {
-    unsafe fn store(self, at: *mut u8) {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        // SAFETY: the caller's promise.
-        unsafe { AtomicU64::from_ptr(at.cast()) }.store(self, Ordering::Release);
-    }
-}
-
-/// The bytes of structures, one after the other.
-pub(crate) fn bytes_of<T: pod::Pod>(values: impl IntoIterator<Item = T>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for value in values {
-        bytes.extend_from_slice(pod::bytes(&value));
-    }
-    bytes
 }

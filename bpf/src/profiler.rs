@@ -1,5 +1,7 @@
 //! The loaded programs: started, swapped window by window, and followed over CPUs that come and go.
 
+use crate::counters::Counters;
+use crate::options::{Options, config, period};
 use crate::skeleton::{ThermographSkel, ThermographSkelBuilder, types};
 use crate::stacks::Stacks;
 use crate::ticks::Ticks;
@@ -20,30 +22,6 @@ const STACK_BYTES: u64 = 512;
 /// The smallest and the largest ring for them.
 const RING_BYTES: (u64, u64) = (256 << 10, 32 << 20);
 
-/// What to sample, and how.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Samples a second on each CPU.
-    pub frequency: u32,
-    /// Length of a window: maps and ring are made for twice as many samples as fit into one.
-    pub window: Duration,
-    /// Sample the idle task too.
-    pub idle: bool,
-    /// Whom to sample.
-    pub filter: Filter,
-    /// Which of a task's cgroups is read.
-    pub cgroups: CgroupSource,
-    /// Keys the hash of stacks; any number nobody else knows.
-    pub seed: u64,
-    /// Bytes of kernel memory that unwind tables may take.
-    pub table_memory: u64,
-}
-
-/// Nanoseconds of CPU time that one sample stands for, at so many samples a second.
-pub fn period(frequency: u32) -> u64 {
-    1_000_000_000 / u64::from(frequency.max(1))
-}
-
 /// What unwind tables may take so that all maps together take `total` bytes of kernel memory, and what each CPU beyond two needs
 /// for itself. At a high frequency the others leave little, but never less than a quarter.
 pub fn table_memory(total: u64, frequency: u32, window: Duration) -> Result<u64, Error> {
@@ -54,41 +32,6 @@ pub fn table_memory(total: u64, frequency: u32, window: Duration) -> Result<u64,
         + Unwinder::bytes_without_tables()
         + u64::from(cached) * size_of::<types::frame>() as u64;
     Ok(total.saturating_sub(others).max(total / 4))
-}
-
-/// Whom to sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// All that runs.
-    Everything,
-    /// The threads of one process.
-    Process(u32),
-    /// The programs that children of a process exec from now on, and all their descendants.
-    DescendantsOf(u32),
-}
-
-/// Which of a task's cgroups is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CgroupSource {
-    /// By which hierarchy.
-    pub controller: CgroupController,
-    /// The hierarchy's number, the first field of /proc/PID/cgroup; 0 for the unified one.
-    pub hierarchy: u32,
-}
-
-/// A hierarchy of cgroups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CgroupController {
-    /// The v2 hierarchy.
-    Unified,
-    /// The v1 hierarchy of the controller `memory`.
-    Memory,
-    /// Of `cpu`.
-    Cpu,
-    /// Of `pids`.
-    Pids,
-    /// There are no cgroups.
-    None,
 }
 
 /// A cgroup that came or went.
@@ -106,61 +49,6 @@ pub enum CgroupEvent {
         /// Inode number its directory had.
         id: u64,
     },
-}
-
-/// What the programs counted since they were loaded, summed over CPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Program runs.
-    pub ticks: u64,
-    /// Of them, on the idle task.
-    pub idle: u64,
-    /// Of them, on a task the filter leaves out.
-    pub filtered: u64,
-    /// Samples that were counted.
-    pub counted: u64,
-    /// Samples lost: the map of counts was full.
-    pub counts_full: u64,
-    /// Samples whose stack could not be marked as sent: the map of stacks was full. Nothing is lost by it.
-    pub stacks_full: u64,
-    /// Tries to send a stack that found the ring full. The stack goes with its next sample, if there is one.
-    pub ring_full: u64,
-    /// Threads without names: their map was full.
-    pub threads_full: u64,
-    /// Samples counted under another stack that has the same hash.
-    pub hash_collisions: u64,
-    /// Ticks that no program run answered.
-    pub ticks_lost: u64,
-    /// Records of stacks that could not be read.
-    pub malformed: u64,
-}
-
-impl Counters {
-    /// What was added since an earlier reading.
-    pub fn since(&self, earlier: &Self) -> Self {
-        self.zip(earlier, u64::saturating_sub)
-    }
-
-    /// The sum of two stretches of time.
-    pub fn plus(&self, other: &Self) -> Self {
-        self.zip(other, u64::saturating_add)
-    }
-
-    fn zip(&self, other: &Self, f: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            ticks: f(self.ticks, other.ticks),
-            idle: f(self.idle, other.idle),
-            filtered: f(self.filtered, other.filtered),
-            counted: f(self.counted, other.counted),
-            counts_full: f(self.counts_full, other.counts_full),
-            stacks_full: f(self.stacks_full, other.stacks_full),
-            ring_full: f(self.ring_full, other.ring_full),
-            threads_full: f(self.threads_full, other.threads_full),
-            hash_collisions: f(self.hash_collisions, other.hash_collisions),
-            ticks_lost: f(self.ticks_lost, other.ticks_lost),
-            malformed: f(self.malformed, other.malformed),
-        }
-    }
 }
 
 /// The running programs. Dropped, they are gone.
@@ -210,6 +98,7 @@ impl<'obj> Profiler<'obj> {
         for program in [
             &programs.on_fork,
             &programs.on_exec,
+            &programs.on_address_given,
             &programs.on_cgroup_mkdir,
             &programs.on_cgroup_rmdir,
         ] {
@@ -381,33 +270,6 @@ fn ring_bytes(samples: u32) -> u64 {
     (u64::from(samples) * STACK_BYTES)
         .next_power_of_two()
         .clamp(RING_BYTES.0, RING_BYTES.1)
-}
-
-fn config(options: &Options, ring_bytes: u64) -> types::config {
-    types::config {
-        seed: options.seed,
-        period: period(options.frequency),
-        ring_watermark: ring_bytes / 2,
-        filter: match options.filter {
-            Filter::Everything => types::filter::FILTER_NONE,
-            Filter::Process(_) => types::filter::FILTER_PROCESS,
-            Filter::DescendantsOf(_) => types::filter::FILTER_DESCENDANTS,
-        },
-        target_tgid: match options.filter {
-            Filter::Everything => 0,
-            Filter::Process(tgid) | Filter::DescendantsOf(tgid) => tgid,
-        },
-        cgroup_source: match options.cgroups.controller {
-            CgroupController::Unified => types::cgroup_source::CGROUP_UNIFIED,
-            CgroupController::Memory => types::cgroup_source::CGROUP_V1_MEMORY,
-            CgroupController::Cpu => types::cgroup_source::CGROUP_V1_CPU,
-            CgroupController::Pids => types::cgroup_source::CGROUP_V1_PIDS,
-            CgroupController::None => types::cgroup_source::CGROUP_NONE,
-        },
-        cgroup_hierarchy: options.cgroups.hierarchy,
-        idle: options.idle.into(),
-        ..Default::default()
-    }
 }
 
 fn stack_ring(

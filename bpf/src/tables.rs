@@ -1,10 +1,11 @@
 //! Unwind tables in kernel memory, each in a numbered slot that mappings name.
 
 use crate::Error;
-use crate::pieces::{Budget, Extent, Pieces, View};
+use crate::pieces::{Budget, Extent, Pieces};
 use crate::pod;
 use crate::skeleton::{ThermographMaps, types};
 use crate::unwind::{Geometry, Table};
+use crate::view::View;
 use libbpf_rs::MapHandle;
 use std::collections::{BTreeSet, HashMap};
 use std::mem::offset_of;
@@ -64,7 +65,7 @@ impl Tables {
         let bytes = SLOTS as usize * size_of::<types::table>();
         Ok(Self {
             pieces: Pieces::new(pieces, numbers, budget),
-            slots: View::of_map(&maps.tables, bytes)?,
+            slots: View::of(&maps.tables, bytes)?,
             free: (0..SLOTS).rev().map(Slot).collect(),
             placed: HashMap::new(),
             unknown: BTreeSet::new(),
@@ -88,7 +89,10 @@ impl Tables {
             self.mark(slot, NoTable::OverBudget);
             return Ok(false);
         };
-        self.pieces.write(extent, table.image())?;
+        if let Err(error) = self.pieces.write(extent, table.image()) {
+            self.pieces.free(extent);
+            return Err(error);
+        }
         self.place(slot, table.geometry(), extent);
         self.placed.insert(slot, extent);
         self.unknown.insert(slot);

@@ -71,8 +71,11 @@ impl Unwinder {
     /// New memory that programs cannot find yet, if there is some.
     pub fn new_pieces(&mut self) -> Result<Option<NewPieces>, Error> {
         let mut new = NewPieces::none(&self.array)?;
-        self.tables.pieces().add_new(&mut new)?;
-        self.lists.pieces()?.add_new(&mut new)?;
+        let (tables, lists) = (self.tables.pieces(), self.lists.pieces()?);
+        tables.add_new(&mut new)?;
+        lists.add_new(&mut new)?;
+        tables.are_coming(&new);
+        lists.are_coming(&new);
         Ok((!new.is_empty()).then_some(new))
     }
 
@@ -105,14 +108,16 @@ impl Unwinder {
 
     /// Lets walks of a process's threads use a list. `program` says whose mappings these are (CLOCK_MONOTONIC nanoseconds):
     /// it begins with the record of the fork or exec that began the program, and ends where the records were read to. So a
-    /// list is never used for a program that began earlier or later.
+    /// list is never used for a program that began earlier or later. It tells of all that was mapped until `last`, on the
+    /// same clock: where something was mapped later in the place of something else, walks do not go by it.
     pub fn publish(
         &self,
         tgid: u32,
         program: RangeInclusive<u64>,
+        last: u64,
         list: &List,
     ) -> Result<Published, Error> {
-        self.lists.publish(tgid, program, list)
+        self.lists.publish(tgid, program, last, list)
     }
 
     /// Frees what has been dropped, marked or released, as the end of a window does. It waits for the kernel, some 10 ms.

@@ -70,7 +70,7 @@ impl Known {
             });
         }
         let list = profiler.unwinder().list(&mappings).unwrap().unwrap();
-        let published = profiler.unwinder().publish(tgid, 0..=u64::MAX, &list);
+        let published = profiler.unwinder().publish(tgid, 0..=u64::MAX, 0, &list);
         assert_eq!(published.unwrap(), Published::Yes);
         Self {
             mappings,
@@ -276,7 +276,7 @@ fn a_fork_has_the_list_of_its_parent() {
     for program in [0..=1, u64::MAX..=u64::MAX] {
         let published = profiler
             .unwinder()
-            .publish(shell.id(), program, &known.list);
+            .publish(shell.id(), program, 0, &known.list);
         assert_eq!(published.unwrap(), Published::NotYet);
     }
 
@@ -287,7 +287,7 @@ fn a_fork_has_the_list_of_its_parent() {
     shell.wait().unwrap();
     let gone = profiler
         .unwinder()
-        .publish(shell.id(), 0..=u64::MAX, &known.list);
+        .publish(shell.id(), 0..=u64::MAX, 0, &known.list);
     assert_eq!(gone.unwrap(), Published::Gone);
     let counted = profiler.swap().unwrap();
     let (mut all, mut whole) = (0, 0);

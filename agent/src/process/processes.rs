@@ -258,15 +258,19 @@ impl Processes {
                 });
             }
         }
+        program.last_mapped = time;
+        self.unpublished.insert(mmap.tgid);
         match Arc::make_mut(&mut program.mappings).insert(mapping) {
-            Inserted::Already => return,
+            Inserted::Already => {
+                program.publication.is_unconfirmed();
+                return;
+            }
             Inserted::Yes => {}
             // What was mapped there before is gone all the same.
             Inserted::No => self.trouble.mappings_dropped += 1,
         }
         program.publication.is_outdated();
         program.publication.is_waiting(time);
-        self.unpublished.insert(mmap.tgid);
     }
 }
 

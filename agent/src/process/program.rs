@@ -20,6 +20,8 @@ pub(super) struct Program {
     pub(super) mappings: Arc<Mappings>,
     /// Its mappings were read from /proc then: an older record must not undo that.
     pub(super) read_at: u64,
+    /// `mappings` tell of all that was mapped until then.
+    pub(super) last_mapped: u64,
     pub(super) repair: Repair,
     pub(super) publication: Publication,
     covered: Vec<Covered>,
@@ -39,6 +41,7 @@ impl Program {
             ended: None,
             mappings,
             read_at,
+            last_mapped: read_at,
             repair: Repair::default(),
             publication: Publication::default(),
             covered: Vec::new(),
@@ -81,6 +84,7 @@ impl Program {
     pub(super) fn forked(&self, time: u64) -> Self {
         Self {
             publication: self.publication.inherited(time),
+            last_mapped: self.last_mapped,
             ..Self::new(time, Arc::clone(&self.mappings), 0)
         }
     }

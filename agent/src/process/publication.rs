@@ -39,6 +39,11 @@ impl Publication {
         self.not_before = 0;
     }
 
+    /// The mappings are the same, but some of them are new: walks do not go by those until they are told again.
+    pub(super) fn is_unconfirmed(&mut self) {
+        self.since = None;
+    }
+
     /// The list to be published; nothing if there is none of the mappings as they are now.
     pub(super) fn list(&self) -> Option<&Rc<List>> {
         self.list.as_ref()

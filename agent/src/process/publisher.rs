@@ -182,7 +182,7 @@ fn publish(
     };
     program.publication.has(&list);
     Ok(
-        match unwinder.publish(tgid, program.begin..=read_until, &list)? {
+        match unwinder.publish(tgid, program.begin..=read_until, program.last_mapped, &list)? {
             Published::Yes => {
                 program.publication.done(monotonic_nanos());
                 Fate::Over

@@ -94,7 +94,10 @@ impl Processes {
             // One whose main thread has ended is still there.
             Some(last) => {
                 last.read_at = before;
+                last.last_mapped = before;
+                self.unpublished.insert(tgid);
                 if *last.mappings == mappings {
+                    last.publication.is_unconfirmed();
                     return true;
                 }
                 last.repair.was_needed();

@@ -39,7 +39,7 @@ static __always_inline int take(struct bpf_perf_event_data *ctx, bool kernel)
 		walk_kernel(ctx, w);
 	sums->kernel += w->record.length;
 	w->frames = 0;
-	walk_user(w, task, process ? process->generation : 0);
+	walk_user(w, task, process);
 	sums->user += w->frames;
 	sums->samples++;
 	return 0;

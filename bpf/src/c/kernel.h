@@ -93,6 +93,10 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
+struct vm_unmapped_area_info {
+	unsigned long length;
+};
+
 struct kernfs_node {
 	u64 id;
 };

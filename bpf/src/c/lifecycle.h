@@ -32,8 +32,10 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		return 0;
 	mine->generation = bpf_ktime_get_ns();
 	theirs = bpf_task_storage_get(&processes, parent->group_leader, 0, 0);
-	if (theirs)
+	if (theirs) {
 		mine->followed = theirs->followed;
+		mine->remapped = theirs->remapped;
+	}
 	inherit_mappings(parent, theirs ? theirs->generation : 0, child, mine->generation);
 	return 0;
 }
@@ -61,6 +63,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	if (!process)
 		return 0;
 	process->generation = bpf_ktime_get_ns();
+	process->remapped.since = 0;
 	if (config.filter == FILTER_DESCENDANTS && is_followed_child(task))
 		process->followed = 1;
 	return 0;

@@ -47,6 +47,8 @@ struct published {
 	u32 start;
 	u32 count;
 	u32 unused;
+	/* CLOCK_MONOTONIC of the last mapping it tells of: what was mapped later may lie where it has something else. */
+	u64 last;
 };
 
 struct {

@@ -12,10 +12,19 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 
+/* Virtual addresses that were given to a new mapping while a list still had an old one there: see remap.h. */
+struct remapped {
+	u64 start;
+	u64 end;
+	/* CLOCK_MONOTONIC: a list that tells of later mappings knows what is there. 0: there are none. */
+	u64 since;
+};
+
 struct process_state {
 	u64 generation;
 	/* FILTER_DESCENDANTS: it is one. */
 	u64 followed;
+	struct remapped remapped;
 };
 
 struct {

@@ -49,6 +49,9 @@ struct walk {
 	struct stack_record record;
 	struct hashes hashes;
 	struct published list;
+	/* Addresses of which the list does not know what is there now. */
+	u64 remapped;
+	u64 remapped_bytes;
 	/* Registers of the frame that the walk is at. */
 	u64 ip;
 	u64 sp;
@@ -106,19 +109,18 @@ static __always_inline int end_walk(struct walk *w, enum outcome outcome, u32 de
 	return 1;
 }
 
-/* Adds a word to the stack; false if there is no room. */
-static __always_inline bool append(struct walk *w, u64 word)
+/* Adds a word to the stack. There is room for as many as each part may have; the verifier wants to see it. */
+static __always_inline void append(struct walk *w, u64 word)
 {
 	u64 at = w->record.length;
 
 	/* Without it clang tests one copy of the index and uses another, for which the verifier has no bound. */
 	barrier_var(at);
 	if (at >= MAX_WORDS)
-		return false;
+		return;
 	w->record.words[at] = word;
 	w->record.length = at + 1;
 	hash_word(&w->hashes, word);
-	return true;
 }
 
 /* Finds what is at `pc`, into w->found. */
@@ -134,6 +136,8 @@ __noinline int find_frame(struct walk *w, u64 pc)
 	w->found.word = tagged(WORD_UNRESOLVED, pc);
 	if (!w->list.id)
 		return FOUND_FOR_NOW;
+	if (pc - w->remapped < w->remapped_bytes)
+		return FOUND_NOTHING;
 	if (pc < w->mapping.start || pc >= w->mapping.end) {
 		struct table *table = 0;
 
@@ -169,6 +173,12 @@ __noinline int find_frame(struct walk *w, u64 pc)
 		}
 		return FOUND_FOR_NOW;
 	}
+}
+
+/* DWARF number of the register that a rule computes the CFA from. */
+static __always_inline u32 base_of(const struct rule *rule)
+{
+	return rule->reg & ((1 << REGISTER_BITS) - 1);
 }
 
 /* Finds the caller's rbx; false if its place cannot be read. */
@@ -376,7 +386,7 @@ __noinline int leave_unusual(struct walk *w, u64 pc, struct frame *frame)
 		return end_walk(w, OUTCOME_ENTRY, 0);
 	case RULE_REGISTER:
 	case RULE_DEREF:
-		if (!base_register(w, rule.reg & ((1 << REGISTER_BITS) - 1), &base))
+		if (!base_register(w, base_of(&rule), &base))
 			return end_walk(w, OUTCOME_UNSUPPORTED, UNSUPPORTED_CFA_REGISTER);
 		cfa = base + (s64)rule.cfa;
 		if (rule.kind == RULE_DEREF) {
@@ -414,7 +424,7 @@ __noinline int step(struct walk *w)
 	slot = cache_slot(pc, w->list.id);
 	/* Nothing on a CPU that came online after the agent and has a higher number than the others. */
 	frame = bpf_map_lookup_elem(&frame_cache, &slot);
-	if (!frame || frame->pc != pc || frame->list != w->list.id) {
+	if (!frame || frame->pc != pc || frame->list != w->list.id || pc - w->remapped < w->remapped_bytes) {
 		switch (find_frame(w, pc)) {
 		case FOUND:
 			if (frame)
@@ -429,10 +439,9 @@ __noinline int step(struct walk *w)
 		frame = &w->found;
 	}
 	w->frames++;
-	if (!append(w, frame->word))
-		return end_walk(w, OUTCOME_TOO_DEEP, 0);
+	append(w, frame->word);
 	if (frame->rule.kind == RULE_REGISTER) {
-		u32 reg = frame->rule.reg & ((1 << REGISTER_BITS) - 1);
+		u32 reg = base_of(&frame->rule);
 
 		if (reg == DWARF_RSP)
 			return leave(w, w->sp + (s64)frame->rule.cfa, &frame->rule);

@@ -10,6 +10,7 @@
 
 #include "cgroup.h"
 #include "lifecycle.h"
+#include "remap.h"
 #include "unwind.h"
 #include "walk.h"
 
@@ -119,7 +120,7 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 		return 0;
 
 	key.generation = process ? process->generation : 0;
-	check = walk(ctx, task, key.generation, w);
+	check = walk(ctx, task, process, w);
 	w->record.window = window->number;
 	w->record.tgid = task->tgid;
 

@@ -74,17 +74,29 @@ static long step_once(u32 i, struct walk **w)
 	return step(*w) != 0;
 }
 
-static __always_inline void begin_user_part(struct walk *w, struct task_struct *task, u64 generation)
+/* Takes the list of mappings that the walk goes by, if there is one for this program. */
+static __always_inline void take_list(struct walk *w, struct task_struct *task, const struct process_state *process)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct published *list = bpf_task_storage_get(&published, task->group_leader, 0, 0);
 
-	if (list && list->generation == generation)
-		w->list = *list;
-	else
+	w->list.id = 0;
+	w->remapped_bytes = 0;
+	if (!list || list->generation != (process ? process->generation : 0))
+		return;
+	w->list = *list;
+	if (!is_current(&w->list))
 		w->list.id = 0;
-	if (w->list.id && !is_current(&w->list))
-		w->list.id = 0;
+	if (process && process->remapped.since > list->last) {
+		w->remapped = process->remapped.start;
+		w->remapped_bytes = process->remapped.end - w->remapped;
+	}
+}
+
+static __always_inline void begin_user_part(struct walk *w, struct task_struct *task, const struct process_state *process)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	take_list(w, task, process);
 	w->ip = regs->ip;
 	w->sp = regs->sp;
 	w->fp = regs->bp;
@@ -122,7 +134,7 @@ static __always_inline void judge(struct walk *w)
 	}
 }
 
-static __always_inline void walk_user(struct walk *w, struct task_struct *task, u64 generation)
+static __always_inline void walk_user(struct walk *w, struct task_struct *task, const struct process_state *process)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
@@ -134,19 +146,19 @@ static __always_inline void walk_user(struct walk *w, struct task_struct *task, 
 		w->outcome = OUTCOME_COMPAT_32;
 		return;
 	}
-	begin_user_part(w, task, generation);
+	begin_user_part(w, task, process);
 	bpf_loop(MAX_USER_FRAMES, step_once, &w, 0);
 	judge(w);
 }
 
 /* Fills `w->record` with the current task's stack and returns the second hash. */
-static __always_inline u32 walk(struct bpf_perf_event_data *ctx, struct task_struct *task, u64 generation,
-				struct walk *w)
+static __always_inline u32 walk(struct bpf_perf_event_data *ctx, struct task_struct *task,
+				const struct process_state *process, struct walk *w)
 {
 	w->hashes.strong = config.seed;
 	w->hashes.check = ~config.seed;
 	walk_kernel(ctx, w);
-	walk_user(w, task, generation);
+	walk_user(w, task, process);
 	append(w, tagged(WORD_OUTCOME, (u64)w->detail << OUTCOME_BITS | w->outcome));
 	w->record.hash = w->hashes.strong;
 	return w->hashes.check;

@@ -14,8 +14,8 @@ fn asked(case: &Case) -> f64 {
     match case.name {
         // Where the unwinder changes the stack under itself.
         "exceptions" => 0.98,
-        // For a short time after each change nobody knows yet: some ten a second, one that leaves no record.
-        "reload" | "moved" => 0.85,
+        // For a short time after each change nobody knows yet: hundreds a second.
+        "reload" | "moved" => 0.9,
         // The kernel makes a child while vfork has its return address in a register.
         "vforks" => 0.97,
         _ => 0.99,

@@ -172,8 +172,6 @@ fn may_be_wrong(case: &Case) -> Option<f64> {
     match case.name {
         // Where the unwinder of exceptions has written over the return addresses of its own frames already.
         "exceptions" => Some(0.005),
-        // A library in the place of another is taken for that one until the record of it is read; that the one is gone leaves none.
-        "reload" => Some(0.02),
         _ => None,
     }
 }
