@@ -26,11 +26,11 @@ const RING_BYTES: (u64, u64) = (256 << 10, 32 << 20);
 /// for itself. At a high frequency the others leave little, but never less than a quarter.
 pub fn table_memory(total: u64, frequency: u32, window: Duration) -> Result<u64, Error> {
     let samples = samples_per_window(frequency, window)?;
-    let cached = cached_frames()?.min(2 * types::step_limits::CACHED_FRAMES.0);
+    let caches = frame_caches()?.min(2);
     let others = ring_bytes(samples)
         + Windows::bytes(samples, capacity(samples))
         + Unwinder::bytes_without_tables()
-        + u64::from(cached) * size_of::<types::frame>() as u64;
+        + u64::from(caches) * size_of::<types::frame_cache>() as u64;
     Ok(total.saturating_sub(others).max(total / 4))
 }
 
@@ -85,7 +85,7 @@ impl<'obj> Profiler<'obj> {
             .map_err(load_error)?;
         open.maps
             .frame_cache
-            .set_max_entries(cached_frames()?)
+            .set_max_entries(frame_caches()?)
             .map_err(load_error)?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.config = config(options, ring_bytes);
@@ -248,10 +248,9 @@ impl<'obj> Profiler<'obj> {
     }
 }
 
-/// Frames that the walk may remember: a CPU's number says which of them are its own.
-fn cached_frames() -> Result<u32, Error> {
-    let last = cpus::online()?.last().copied().unwrap_or(0);
-    Ok(types::step_limits::CACHED_FRAMES.0.saturating_mul(last + 1))
+/// Caches of the walk: a CPU's number says which of them is its own.
+fn frame_caches() -> Result<u32, Error> {
+    Ok(cpus::online()?.last().map_or(1, |last| last + 1))
 }
 
 /// Samples of a window in which every CPU is busy.

@@ -25,6 +25,8 @@ enum dwarf_register {
 enum step_limits {
 	/* Of each CPU; what a busy host runs within a second. 32 bytes each. */
 	CACHED_FRAMES = 4096,
+	/* Places in the index of these, so that few share one. */
+	INDEXED_FRAMES = 2 * CACHED_FRAMES,
 	/* Frame pointers that lead further up than this are none. */
 	FAR = 8 << 20,
 	/* Bytes of a frame without a rule that are searched for what might be a return address. */
@@ -61,6 +63,9 @@ struct walk {
 	struct mapping mapping;
 	struct table table;
 	struct frame found;
+	/* Where in the cache the frame before was. */
+	u32 cached;
+	u32 unused;
 	struct chunk chunk;
 	/* `ip` is where the frame is, not where it will go on: a leaf, or what a signal interrupted. */
 	u32 exact;
@@ -87,19 +92,62 @@ enum found {
 	FOUND_NOTHING = 2,
 };
 
-/* Frames found lately, so many on each CPU that is online; the agent gives it its size. */
+/*
+ * Frames found lately on a CPU, in the order in which they were found: so the callers of a frame lie behind it, where
+ * they are looked for first. Between two samples other code has had the CPU's caches for itself, and memory that is read
+ * in the order it lies in comes several times as fast.
+ */
+struct frame_cache {
+	/* Where the next one goes, in the place of the oldest. */
+	u64 next;
+	/* Places in `frames` by hash. */
+	u16 index[INDEXED_FRAMES];
+	struct frame frames[CACHED_FRAMES];
+};
+
+/* One for each CPU that is online; the agent gives it its size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, CACHED_FRAMES);
+	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct frame);
+	__type(value, struct frame_cache);
 } frame_cache SEC(".maps");
 
-static __always_inline u32 cache_slot(u64 pc, u64 list)
+static __always_inline u32 hash_of_place(u64 pc, u64 list)
 {
 	u64 hash = (pc ^ list << 40) * 0x9e3779b97f4a7c15ull;
 
-	return bpf_get_smp_processor_id() * CACHED_FRAMES + (u32)(hash >> 40) % CACHED_FRAMES;
+	return (u32)(hash >> 40) % INDEXED_FRAMES;
+}
+
+static __always_inline bool is_at(const struct frame *frame, const struct walk *w, u64 pc)
+{
+	return frame->pc == pc && frame->list == w->list.id;
+}
+
+/* The frame at `pc`, if it is in the cache. */
+static __always_inline struct frame *cached_frame(struct frame_cache *cache, struct walk *w, u64 pc)
+{
+	u32 slot = (w->cached + 1) % CACHED_FRAMES;
+
+	if (!is_at(&cache->frames[slot], w, pc)) {
+		slot = cache->index[hash_of_place(pc, w->list.id)] % CACHED_FRAMES;
+		if (!is_at(&cache->frames[slot], w, pc))
+			return 0;
+	}
+	w->cached = slot;
+	return &cache->frames[slot];
+}
+
+/* Puts what was found into the cache. */
+static __always_inline void cache_frame(struct frame_cache *cache, struct walk *w)
+{
+	u32 slot = cache->next % CACHED_FRAMES;
+
+	cache->next = slot + 1;
+	cache->frames[slot] = w->found;
+	cache->index[hash_of_place(w->found.pc, w->found.list)] = slot;
+	w->cached = slot;
 }
 
 static __always_inline int end_walk(struct walk *w, enum outcome outcome, u32 detail)
@@ -414,21 +462,24 @@ __noinline int leave_unusual(struct walk *w, u64 pc, struct frame *frame)
 /* Adds the frame that the walk is at and goes on to its caller; not 0 at the end. Global: one step is verified once. */
 __noinline int step(struct walk *w)
 {
-	struct frame *frame;
+	struct frame_cache *cache;
+	struct frame *frame = 0;
 	u64 pc;
-	u32 slot;
+	u32 cpu = bpf_get_smp_processor_id();
 
 	if (!w)
 		return 1;
 	pc = w->ip - !w->exact;
-	slot = cache_slot(pc, w->list.id);
 	/* Nothing on a CPU that came online after the agent and has a higher number than the others. */
-	frame = bpf_map_lookup_elem(&frame_cache, &slot);
-	if (!frame || frame->pc != pc || frame->list != w->list.id || pc - w->remapped < w->remapped_bytes) {
+	cache = bpf_map_lookup_elem(&frame_cache, &cpu);
+	if (cache && pc - w->remapped >= w->remapped_bytes)
+		frame = cached_frame(cache, w, pc);
+	if (!frame) {
+		frame = &w->found;
 		switch (find_frame(w, pc)) {
 		case FOUND:
-			if (frame)
-				*frame = w->found;
+			if (cache)
+				cache_frame(cache, w);
 			break;
 		case FOUND_NOTHING:
 			if (w->by_frame_pointer)
@@ -436,7 +487,6 @@ __noinline int step(struct walk *w)
 			append(w, w->found.word);
 			return end_walk(w, OUTCOME_NO_MAPPING, 0);
 		}
-		frame = &w->found;
 	}
 	w->frames++;
 	append(w, frame->word);
