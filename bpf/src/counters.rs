@@ -13,8 +13,6 @@ pub struct Counters {
     pub counted: u64,
     /// Samples lost: the map of counts was full.
     pub counts_full: u64,
-    /// Samples whose stack could not be marked as sent: the map of stacks was full. Nothing is lost by it.
-    pub stacks_full: u64,
     /// Tries to send a stack that found the ring full. The stack goes with its next sample, if there is one.
     pub ring_full: u64,
     /// Threads without names: their map was full.
@@ -45,7 +43,6 @@ impl Counters {
             filtered: f(self.filtered, other.filtered),
             counted: f(self.counted, other.counted),
             counts_full: f(self.counts_full, other.counts_full),
-            stacks_full: f(self.stacks_full, other.stacks_full),
             ring_full: f(self.ring_full, other.ring_full),
             threads_full: f(self.threads_full, other.threads_full),
             hash_collisions: f(self.hash_collisions, other.hash_collisions),

@@ -33,11 +33,6 @@ unsafe impl Pod for types::table {}
 // SAFETY: as above.
 unsafe impl Pod for types::rule {}
 
-// SAFETY: an integer.
-unsafe impl Pod for u64 {}
-// SAFETY: as above.
-unsafe impl Pod for types::stack_state {}
-
 /// The value that `bytes` begin with, or nothing where they are too few.
 pub(crate) fn read<T: Pod>(bytes: &[u8]) -> Option<T> {
     if bytes.len() < size_of::<T>() {

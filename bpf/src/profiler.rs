@@ -199,13 +199,13 @@ impl<'obj> Profiler<'obj> {
             ..Counters::default()
         };
         sum.malformed = self.stacks.borrow().malformed();
+        sum.hash_collisions = self.stacks.borrow().collisions();
         for cpu in self.counters_by_cpu()? {
             sum.ticks += cpu.ticks;
             sum.idle += cpu.idle;
             sum.filtered += cpu.filtered;
             sum.counted += cpu.counted;
             sum.counts_full += cpu.counts_full;
-            sum.stacks_full += cpu.stacks_full;
             sum.ring_full += cpu.ring_full;
             sum.threads_full += cpu.threads_full;
             sum.hash_collisions += cpu.hash_collisions;

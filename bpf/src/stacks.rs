@@ -1,7 +1,8 @@
-//! Bodies of stacks, as they come through the ring: each once a window, at its own length.
+//! Bodies of stacks, as they come through the ring: each once a window for a thread, at its own length.
 
 use crate::skeleton::types;
 use crate::{Outcome, Place, Word};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::mem::offset_of;
 
@@ -14,6 +15,7 @@ pub(crate) struct Stacks {
     by_window: HashMap<u32, HashMap<u64, Box<[Word]>>>,
     strays: BTreeSet<u32>,
     malformed: u64,
+    collisions: u64,
 }
 
 impl Stacks {
@@ -30,10 +32,16 @@ impl Stacks {
                 if root == Some(Place::Outcome(Outcome::NoMapping)) {
                     self.strays.insert(tgid);
                 }
-                self.by_window
-                    .entry(window)
-                    .or_default()
-                    .insert(hash, words);
+                let known = self.by_window.entry(window).or_default();
+                // Every thread that has a stack sends it.
+                match known.entry(hash) {
+                    Entry::Vacant(place) => {
+                        place.insert(words);
+                    }
+                    Entry::Occupied(first) => {
+                        self.collisions += u64::from(*first.get() != words);
+                    }
+                }
             }
             None => self.malformed += 1,
         }
@@ -55,6 +63,11 @@ impl Stacks {
     /// Records that were not what they should be.
     pub(crate) fn malformed(&self) -> u64 {
         self.malformed
+    }
+
+    /// Stacks of different threads that met another one under their hash.
+    pub(crate) fn collisions(&self) -> u64 {
+        self.collisions
     }
 }
 
@@ -106,6 +119,18 @@ mod tests {
         assert_eq!(&*first[&7], [Word::from_raw(10), Word::from_raw(20)]);
         assert_eq!(&*stacks.finish(2)[&7], [Word::from_raw(30)]);
         assert!(stacks.finish(3).is_empty());
+    }
+
+    /// A stack that several threads send is one; another one under its hash is counted, and the first stays.
+    #[test]
+    fn two_stacks_under_one_hash_are_counted() {
+        let mut stacks = Stacks::default();
+        stacks.take_record(&record(7, 1, 2, &[10, 20]));
+        stacks.take_record(&record(7, 1, 2, &[10, 20]));
+        assert_eq!(stacks.collisions(), 0);
+        stacks.take_record(&record(7, 1, 2, &[10, 30]));
+        assert_eq!(stacks.collisions(), 1);
+        assert_eq!(stacks.finish(1)[&7].last(), Some(&Word::from_raw(20)));
     }
 
     /// A stack that ends where nothing is mapped tells whose it is, once.

@@ -64,7 +64,6 @@ pub struct Counted {
 /// One set of maps.
 struct Set {
     counts: MapHandle,
-    stacks: MapHandle,
     threads: MapHandle,
     capacity: u32,
 }
@@ -97,8 +96,7 @@ impl Windows {
     pub(crate) fn bytes(samples: u32, capacity: u32) -> u64 {
         let element = |key: usize, value: usize| (48 + key + value).next_power_of_two() as u64;
         let count = element(size_of::<types::count_key>(), size_of::<types::count>());
-        let stack = element(size_of::<u64>(), size_of::<types::stack_state>());
-        2 * (3 * 16 * u64::from(capacity) + (count + stack) * u64::from(samples))
+        2 * (2 * 16 * u64::from(capacity) + count * u64::from(samples))
     }
 
     /// Elements that fit into each map of a set.
@@ -180,7 +178,6 @@ impl Windows {
                 );
             },
         )?;
-        drain(&set.stacks, |_: u64, _: types::stack_state| {})?;
         Ok((samples, threads))
     }
 }
@@ -189,18 +186,13 @@ impl Set {
     fn new(capacity: u32) -> Result<Self, Error> {
         Ok(Self {
             counts: hash::<types::count_key, types::count>("counts", capacity)?,
-            stacks: hash::<u64, types::stack_state>("stacks", capacity)?,
             threads: hash::<types::thread_key, types::thread_names>("threads", capacity)?,
             capacity,
         })
     }
 
     fn publish(&self, maps: &ThermographMaps<'_>, index: u32) -> Result<(), Error> {
-        for (outer, inner) in [
-            (&maps.counts, &self.counts),
-            (&maps.stacks, &self.stacks),
-            (&maps.threads, &self.threads),
-        ] {
+        for (outer, inner) in [(&maps.counts, &self.counts), (&maps.threads, &self.threads)] {
             let fd = inner.as_fd().as_raw_fd().to_ne_bytes();
             outer
                 .update(&index.to_ne_bytes(), &fd, MapFlags::ANY)

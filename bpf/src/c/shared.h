@@ -97,11 +97,7 @@ struct count {
 	u64 events;
 	/* Nanoseconds for on-CPU. */
 	u64 amount;
-};
-
-/* A stack's state in a window, by its hash. */
-struct stack_state {
-	/* A second hash: two bodies under one hash differ here. */
+	/* A second hash of the stack: two bodies under one hash differ here. */
 	u32 check;
 	/* 1 once the body is in the ring. */
 	u32 sent;
@@ -152,8 +148,6 @@ struct counters {
 	u64 counted;
 	/* Samples that found the map of counts full. */
 	u64 counts_full;
-	/* Samples whose stack found no place to be known by, so it crosses with each of them. */
-	u64 stacks_full;
 	/* Tries to send a stack that found the ring full. */
 	u64 ring_full;
 	u64 threads_full;

@@ -23,7 +23,6 @@ const volatile struct {
 	enum limits limits;
 	struct count_key count_key;
 	struct count count;
-	struct stack_state stack_state;
 	struct thread_key thread_key;
 	struct thread_names thread_names;
 	struct cgroup_event cgroup_event;
@@ -87,11 +86,12 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct count_key key = {};
 	struct process_state *process;
-	void *counts_set, *stacks_set, *threads_set;
+	void *counts_set, *threads_set;
 	struct walk *w;
 	struct window_state *window;
 	struct counters *c;
 	u32 zero = 0, set, check;
+	bool at_once;
 
 	c = bpf_map_lookup_elem(&counters, &zero);
 	if (!c)
@@ -114,9 +114,8 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 		return 0;
 	set = window->set;
 	counts_set = bpf_map_lookup_elem(&counts, &set);
-	stacks_set = bpf_map_lookup_elem(&stacks, &set);
 	threads_set = bpf_map_lookup_elem(&threads, &set);
-	if (!counts_set || !stacks_set || !threads_set)
+	if (!counts_set || !threads_set)
 		return 0;
 
 	key.generation = process ? process->generation : 0;
@@ -128,10 +127,10 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	key.cgroup = cgroup_id(task);
 	key.tgid = task->tgid;
 	key.tid = task->pid;
-	/* Again and again, more and more seldom: a name seldom changes. */
-	if (is_power_of_two(add_count(counts_set, &key, config.period, c)))
-		name_thread(threads_set, task, &key, c);
 	/* What the agent knows of the process's mappings is not all: the next samples may be better. */
-	send_stack(stacks_set, &w->record, check, w->outcome == OUTCOME_NO_MAPPING, c);
+	at_once = w->outcome == OUTCOME_NO_MAPPING;
+	/* Again and again, more and more seldom: a name seldom changes. */
+	if (is_power_of_two(count_sample(counts_set, &key, &w->record, check, at_once, c)))
+		name_thread(threads_set, task, &key, c);
 	return 0;
 }

@@ -37,14 +37,6 @@ struct counts_map {
 	__uint(value_size, sizeof(struct count));
 };
 
-struct stacks_map {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(u64));
-	__uint(value_size, sizeof(struct stack_state));
-};
-
 struct threads_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -64,17 +56,10 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 2);
 	__type(key, u32);
-	__array(values, struct stacks_map);
-} stacks SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 2);
-	__type(key, u32);
 	__array(values, struct threads_map);
 } threads SEC(".maps");
 
-/* Bodies of stacks that are new in their window. */
+/* Bodies of stacks that are new in their window, each once for a thread that has it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
@@ -111,39 +96,36 @@ static __always_inline bool put_into_ring(const struct stack_record *record, boo
 				   sizeof(*record) - sizeof(record->words) + length * sizeof(u64), flags);
 }
 
-/*
- * Sends a stack that is new in this window. With the ring full it stays unsent and goes with its next sample. Two CPUs
- * that meet it at the same time both send it.
- */
-static __always_inline void send_stack(void *set, const struct stack_record *record, u32 check, bool at_once,
-				       struct counters *c)
+/* Adds to a count of the same stack. With the ring full its body stays unsent and goes with the next sample. */
+static __always_inline void add_to_count(struct count *count, const struct stack_record *record, u32 check, bool at_once,
+					 struct counters *c)
 {
-	struct stack_state *known = bpf_map_lookup_elem(set, &record->hash);
-	struct stack_state fresh = { .check = check };
-
-	if (known && known->check != check) {
+	/* The idle tasks of all CPUs have one pid: they add to the same element at the same time. */
+	__sync_fetch_and_add(&count->events, 1);
+	__sync_fetch_and_add(&count->amount, config.period);
+	c->counted++;
+	if (count->check != check) {
 		c->hash_collisions++;
-		return;
+	} else if (!count->sent) {
+		count->sent = put_into_ring(record, at_once);
+		c->ring_full += !count->sent;
 	}
-	if (known && known->sent)
-		return;
-	fresh.sent = put_into_ring(record, at_once);
-	if (!fresh.sent)
-		c->ring_full++;
-	if (known)
-		known->sent = fresh.sent;
-	else if (bpf_map_update_elem(set, &record->hash, &fresh, BPF_NOEXIST) &&
-		 !bpf_map_lookup_elem(set, &record->hash))
-		c->stacks_full++;
 }
 
-/* Events counted under this key in this window so far, this one included; 0 if it found no room. */
-static __always_inline u64 add_count(void *set, const struct count_key *key, u64 amount, struct counters *c)
+/*
+ * Counts a sample under its key, and sends its stack if it is new there in this window. Returns how many there are of the
+ * key, this one included; 0 if it found no room. Two threads that have the same stack both send it: to know of that
+ * beforehand would cost each new stack more than it saves a few of them.
+ */
+static __always_inline u64 count_sample(void *set, const struct count_key *key, const struct stack_record *record,
+					u32 check, bool at_once, struct counters *c)
 {
-	struct count first = { .events = 1, .amount = amount };
+	struct count first = { .events = 1, .amount = config.period, .check = check };
 	struct count *count = bpf_map_lookup_elem(set, key);
 
 	if (!count) {
+		first.sent = put_into_ring(record, at_once);
+		c->ring_full += !first.sent;
 		if (!bpf_map_update_elem(set, key, &first, BPF_NOEXIST)) {
 			c->counted++;
 			return 1;
@@ -155,9 +137,6 @@ static __always_inline u64 add_count(void *set, const struct count_key *key, u64
 			return 0;
 		}
 	}
-	/* The idle tasks of all CPUs have one pid: they add to the same element at the same time. */
-	__sync_fetch_and_add(&count->events, 1);
-	__sync_fetch_and_add(&count->amount, amount);
-	c->counted++;
+	add_to_count(count, record, check, at_once, c);
 	return count->events;
 }
