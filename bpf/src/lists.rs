@@ -8,11 +8,14 @@ use crate::{Error, FileId, pod};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
+
+/// Lists of more mappings than this, a handful of which would fill the memory for all, have half of it together.
+const LONG: usize = 512;
 
 /// Mappings that fit into a list.
 pub const LONGEST_LIST: usize = types::mapping_limits::MAX_MAPPINGS.0 as usize;
@@ -38,6 +41,7 @@ pub struct List {
     extent: Extent,
     count: u32,
     dropped: Rc<RefCell<Vec<Extent>>>,
+    long: Rc<Cell<u64>>,
 }
 
 impl List {
@@ -49,6 +53,9 @@ impl List {
 
 impl Drop for List {
     fn drop(&mut self) {
+        if self.count as usize > LONG {
+            self.long.update(|bytes| bytes - self.bytes());
+        }
         self.dropped.borrow_mut().push(self.extent);
     }
 }
@@ -72,6 +79,9 @@ pub(crate) struct Lists {
     processes: MapHandle,
     published: MapHandle,
     next: u64,
+    /// Bytes of long lists, and what they may be.
+    long: Rc<Cell<u64>>,
+    long_limit: u64,
     dropped: Rc<RefCell<Vec<Extent>>>,
     waiting: Vec<Extent>,
 }
@@ -87,6 +97,8 @@ impl Lists {
             MapHandle::try_from(map).map_err(Error::map("open the maps of processes"))
         };
         Ok(Self {
+            long: Rc::default(),
+            long_limit: budget.limit() / 2,
             pieces: Pieces::new(pieces, numbers, budget),
             views: BTreeMap::new(),
             processes: handle(&maps.processes)?,
@@ -101,9 +113,16 @@ impl Lists {
     pub(crate) fn make(&mut self, mappings: &[UnwindMapping]) -> Result<Option<Rc<List>>, Error> {
         let mappings = mappings.get(..LONGEST_LIST).unwrap_or(mappings);
         let bytes = size_of::<types::list_header>() + size_of::<types::mapping>() * mappings.len();
+        let is_long = mappings.len() > LONG;
+        if is_long && self.long.get() + bytes as u64 > self.long_limit {
+            return Ok(None);
+        }
         let Some(extent) = self.pieces.allocate(bytes)? else {
             return Ok(None);
         };
+        if is_long {
+            self.long.update(|bytes| bytes + extent.bytes());
+        }
         // At the start, or where lists grow faster than pieces are made for later.
         if !self.pieces.is_known(extent) {
             self.pieces.publish(extent)?;
@@ -122,6 +141,7 @@ impl Lists {
             extent,
             count: mappings.len() as u32,
             dropped: Rc::clone(&self.dropped),
+            long: Rc::clone(&self.long),
         })))
     }
 
@@ -187,6 +207,11 @@ impl Lists {
     /// Waits until no program still runs that began before.
     pub(crate) fn wait(&self) -> Result<(), Error> {
         self.pieces.wait()
+    }
+
+    /// Whether lists were dropped whose memory is not free yet.
+    pub(crate) fn has_dropped(&self) -> bool {
+        !self.dropped.borrow().is_empty()
     }
 
     /// From now on a program that still reads a dropped list began before this call.

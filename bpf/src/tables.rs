@@ -136,6 +136,11 @@ impl Tables {
         self.leaving.slots.push(slot);
     }
 
+    /// Whether something has left that is not free yet.
+    pub(crate) fn has_leaving(&self) -> bool {
+        !self.leaving.extents.is_empty() || !self.leaving.slots.is_empty()
+    }
+
     /// From now on a program that still reads what has left began before this call.
     pub(crate) fn begin_grace(&mut self) {
         self.waiting.extents.append(&mut self.leaving.extents);

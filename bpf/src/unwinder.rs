@@ -120,8 +120,12 @@ impl Unwinder {
         self.lists.publish(tgid, program, last, list)
     }
 
-    /// Frees what has been dropped, marked or released, as the end of a window does. It waits for the kernel, some 10 ms.
+    /// Frees what has been dropped, marked or released, as the end of a window does. If there is anything, it waits for the
+    /// kernel, some 10 ms.
     pub fn reclaim(&mut self) -> Result<(), Error> {
+        if !self.tables.has_leaving() && !self.lists.has_dropped() {
+            return Ok(());
+        }
         self.begin_grace();
         self.lists.wait()?;
         self.end_grace()

@@ -302,3 +302,39 @@ fn a_fork_has_the_list_of_its_parent() {
     }
     assert!(all > 20 && whole * 100 >= all * 95, "{whole} of {all}");
 }
+
+/// Processes with very many mappings do not take the memory that lists of the others need.
+#[test]
+fn long_lists_leave_room_for_short_ones() {
+    let mut storage = MaybeUninit::uninit();
+    let mut profiler = load(&mut storage, Filter::Process(id()), 16 << 20);
+    let mappings: Vec<UnwindMapping> = (1..=bpf::LONGEST_LIST as u64)
+        .map(|page| UnwindMapping {
+            start: page << 12,
+            end: (page + 1) << 12,
+            offset: 0,
+            file: None,
+            table: None,
+        })
+        .collect();
+    let unwinder = profiler.unwinder();
+    let mut long = Vec::new();
+    while let Some(list) = unwinder.list(&mappings).unwrap() {
+        long.push(list);
+    }
+    let mut short = Vec::new();
+    while let Some(list) = unwinder.list(&mappings[..100]).unwrap() {
+        short.push(list);
+    }
+    let bytes = |lists: &[Rc<List>]| lists.iter().map(|list| list.bytes()).sum::<u64>();
+    let (long_bytes, short_bytes) = (bytes(&long), bytes(&short));
+    assert!(
+        long_bytes > 0 && short_bytes > long_bytes / 2,
+        "{long_bytes} {short_bytes}"
+    );
+
+    // What is given back can be had again.
+    drop(long);
+    unwinder.reclaim().unwrap();
+    assert!(unwinder.list(&mappings).unwrap().is_some());
+}
