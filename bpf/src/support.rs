@@ -12,7 +12,7 @@ const OLDEST: (u32, u32) = (6, 1);
 const USER_NAMESPACE: u32 = 0xefff_fffd;
 const PID_NAMESPACE: u32 = 0xefff_fffc;
 /// Raw tracepoints are known to BTF by the type of their handler.
-const TRACEPOINTS: [(&str, &str); 4] = [
+const TRACEPOINTS: [(&str, &str); 5] = [
     (
         "btf_trace_sched_process_fork",
         "the tracepoint sched_process_fork",
@@ -20,6 +20,10 @@ const TRACEPOINTS: [(&str, &str); 4] = [
     (
         "btf_trace_sched_process_exec",
         "the tracepoint sched_process_exec",
+    ),
+    (
+        "btf_trace_vm_unmapped_area",
+        "the tracepoint vm_unmapped_area",
     ),
     (
         "btf_trace_cgroup_mkdir",
