@@ -72,6 +72,10 @@ test_needs() {
 	fixtures_need
 	need binutils has objdump
 	need util-linux has unshare
+	# Programs whose stacks are looked at.
+	need python3 test -x /usr/bin/python3
+	need nodejs has node
+	need openssl has openssl
 	# Libraries for another machine, to make unwind tables of.
 	if [ "$(uname -m)" != aarch64 ]; then
 		need libstdc++6-arm64-cross test -e /usr/aarch64-linux-gnu/lib/libstdc++.so.6

@@ -1,6 +1,7 @@
 //! Registers and stacks of a process as the kernel hands them out, by perf_event_open(2): what `perf record --call-graph
 //! dwarf` works from.
 
+use super::moment::Moment;
 use perf_event::events::Software;
 use perf_event::{Builder, SampleFlag, Sampler};
 
@@ -11,24 +12,6 @@ const RING_BYTES: usize = 32 << 20;
 const BP: u64 = 1 << 6;
 const SP: u64 = 1 << 7;
 const IP: u64 = 1 << 8;
-
-/// One moment of a thread.
-#[derive(Debug)]
-pub(super) struct Moment {
-    pub(super) ip: u64,
-    pub(super) sp: u64,
-    pub(super) bp: u64,
-    stack: Vec<u8>,
-}
-
-impl Moment {
-    /// A word of the stack, if it was copied.
-    pub(super) fn word(&self, address: u64) -> Option<u64> {
-        let at = usize::try_from(address.checked_sub(self.sp)?).ok()?;
-        let bytes = self.stack.get(at..at.checked_add(8)?)?;
-        Some(u64::from_le_bytes(bytes.try_into().unwrap()))
-    }
-}
 
 /// Captures moments of one thread.
 pub(super) struct Camera(Sampler);

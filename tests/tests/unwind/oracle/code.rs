@@ -1,6 +1,6 @@
 //! The code of a process: which functions it has, by their unwind information, and framehop's walk through it.
 
-use super::captured::Moment;
+use super::moment::Moment;
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder};
 use gimli::{BaseAddresses, CieOrFde, EhFrame, EndianSlice, LittleEndian, UnwindSection};
@@ -32,8 +32,8 @@ struct Mapped {
 }
 
 impl Code {
-    /// Of a process, as it is mapped now.
-    pub(super) fn of(pid: u32) -> Code {
+    /// Of a process that /proc/PID/maps says this of.
+    pub(super) fn of(maps: &str) -> Code {
         let mut code = Code {
             unwinder: UnwinderX86_64::new(),
             cache: CacheX86_64::new(),
@@ -41,10 +41,7 @@ impl Code {
             functions: BTreeMap::new(),
             text: BTreeMap::new(),
         };
-        for line in fs::read_to_string(format!("/proc/{pid}/maps"))
-            .unwrap()
-            .lines()
-        {
+        for line in maps.lines() {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let [range, flags, offset, _, _, path] = fields.as_slice() else {
                 continue;
@@ -62,12 +59,13 @@ impl Code {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let bytes = fs::read(path).unwrap();
         let file = object::File::parse(bytes.as_slice()).unwrap();
+        // A mapping begins with a page, of which the segment may be but the later part.
         let holds = |segment: &object::Segment<'_, '_>| {
             let (start, size) = segment.file_range();
-            (start..start + size).contains(&offset)
+            segment.permissions().executable() && (start & !0xfff..start + size).contains(&offset)
         };
         let segment = file.segments().find(holds).unwrap();
-        let bias = range.start - (segment.address() + offset - segment.file_range().0);
+        let bias = range.start + segment.file_range().0 - offset - segment.address();
         let section = |name: &str| {
             let section = file.section_by_name(name)?;
             Some((
@@ -105,9 +103,9 @@ impl Code {
         self.mapped.push(Mapped { name, range, bias });
     }
 
-    /// The stack at a moment, leaf first, as far as framehop gets with what was captured; the place of a caller is one less than
-    /// the return address.
-    pub(super) fn walk(&mut self, moment: &Moment) -> Vec<Place> {
+    /// The stack at a moment, leaf first, as far as framehop gets with what was kept of it; the place of a caller is one less than
+    /// the return address. Nothing is known of an address in no file.
+    pub(super) fn walk(&mut self, moment: &Moment) -> Vec<Option<Place>> {
         let registers = UnwindRegsX86_64::new(moment.ip, moment.sp, moment.bp);
         let mut read = |address| moment.word(address).ok_or(());
         let mut frames =
@@ -122,7 +120,7 @@ impl Code {
         }
         addresses
             .into_iter()
-            .map_while(|address| self.place(address))
+            .map(|address| self.place(address))
             .collect()
     }
 
