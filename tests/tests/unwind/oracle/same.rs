@@ -10,7 +10,7 @@ use tests::machine::{Machine, say, skipped};
 use tests::stacks::{Frame, Stack, Stacks};
 use tests::thermograph::Run;
 
-/// At most so many frames may differ, 0 to 1.
+/// So many of the frames may differ, 0 to 1.
 const MAY_DIFFER: f64 = 0.001;
 
 /// Programs by a name, as shell commands; `$inputs` is where the fixed inputs are.
@@ -52,7 +52,8 @@ struct Compared {
     guessed: usize,
     /// Frames of ours, without those that framehop does not get to.
     frames: usize,
-    /// Those that framehop does not get to.
+    /// Those that framehop does not get to: behind a frame of another signal, and on another stack than the leaf's, where rustc
+    /// changes it, because but one is kept.
     further: usize,
     /// Those from the first on that is not framehop's.
     differing: usize,
@@ -97,6 +98,7 @@ fn places(frames: &[&Frame]) -> Vec<Place> {
         .collect()
 }
 
+/// Holds those of some stacks that are of interruptions against what these have left in a directory.
 fn compare(stacks: &Stacks, directory: &Path) -> Compared {
     let mut interruptions = Interruptions::of(directory.to_owned());
     let (mut compared, mut seen) = (Compared::default(), BTreeSet::new());
@@ -134,7 +136,8 @@ fn framehop_agrees_on_the_same_stacks() {
     for (name, _) in PROGRAMS {
         let compared = compare(&stacks, &directory.path().join(name));
         say(&format!(
-            "{name:8} {:5} stacks: {:6} frames, {} of them not framehop's; {} frames further than framehop, {} stacks by frame pointers only, {} with guesses of framehop's",
+            "{name:8} {:5} stacks: {:6} frames, {} of them not framehop's; {} frames further than framehop; \
+             not compared: {} stacks by frame pointers only, {} that framehop guesses",
             compared.stacks,
             compared.frames,
             compared.differing,
