@@ -44,4 +44,4 @@ pub use sideband::{Records, Sideband};
 pub use tables::{NoTable, Slot};
 pub use unwinder::{UnwindMemory, Unwinder};
 pub use window::{Counted, Sample, Thread, ThreadNames};
-pub use word::{FileId, Outcome, Place, Unsupported, Word};
+pub use word::{FileId, Outcome, Place, Word};

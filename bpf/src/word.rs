@@ -11,6 +11,7 @@
 //! A word holds the address to look up: already minus one for a return address.
 
 use crate::skeleton::types;
+use crate::unwind::Unsupported;
 
 const PAYLOAD_BITS: u32 = 56;
 const PAYLOAD: u64 = (1 << PAYLOAD_BITS) - 1;
@@ -109,45 +110,9 @@ pub enum Outcome {
     Unknown(u64),
 }
 
-/// Why a rule is beyond the format of tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unsupported {
-    /// An expression that is none of the known ones.
-    CfaExpression,
-    /// A register that the walk does not keep.
-    CfaRegister,
-    /// A return address that is not next to the frame.
-    ReturnAddress,
-    /// A frame pointer saved where the format cannot say.
-    FramePointer,
-    /// More distinct rules in one file than can be numbered.
-    TooManyRules,
-    /// Call frame information that contradicts itself.
-    BadCfi,
-    /// A reason of a newer table.
-    Unknown,
-}
-
 /// Lost on its way to the agent: not an outcome of the kernel programs.
 const RING_FULL: u64 = 0x101;
 const OUTCOME_BITS: u32 = types::limits::OUTCOME_BITS.0;
-
-impl Unsupported {
-    /// By its number in a rule.
-    pub fn from_code(code: u64) -> Self {
-        use types::unsupported as c;
-        let known = [
-            (c::UNSUPPORTED_CFA_EXPRESSION, Self::CfaExpression),
-            (c::UNSUPPORTED_CFA_REGISTER, Self::CfaRegister),
-            (c::UNSUPPORTED_RETURN_ADDRESS, Self::ReturnAddress),
-            (c::UNSUPPORTED_FRAME_POINTER, Self::FramePointer),
-            (c::UNSUPPORTED_TOO_MANY_RULES, Self::TooManyRules),
-            (c::UNSUPPORTED_BAD_CFI, Self::BadCfi),
-        ];
-        let found = known.iter().find(|(known, _)| u64::from(known.0) == code);
-        found.map_or(Self::Unknown, |(_, reason)| *reason)
-    }
-}
 
 impl Outcome {
     /// From the payload of an outcome's word.
@@ -175,7 +140,8 @@ impl Outcome {
             (o::OUTCOME_ASTRAY, _) => Outcome::Astray,
             (o::OUTCOME_NO_FRAME_POINTER, _) if detail == 0 => Outcome::NoFramePointer,
             (o::OUTCOME_NO_FRAME_POINTER, _) => Outcome::NoFramePointerInJit,
-            (o::OUTCOME_UNSUPPORTED, _) => Outcome::Unsupported(Unsupported::from_code(detail)),
+            (o::OUTCOME_UNSUPPORTED, _) => Unsupported::from_code(detail)
+                .map_or(Outcome::Unknown(payload), Outcome::Unsupported),
             (o::OUTCOME_TABLE_PENDING, Some(file)) => Outcome::TablePending(file),
             (o::OUTCOME_TABLE_UNREADABLE, Some(file)) => Outcome::TableUnreadable(file),
             (o::OUTCOME_TABLE_OVER_BUDGET, Some(file)) => Outcome::TableOverBudget(file),
@@ -222,7 +188,6 @@ impl Outcome {
                 Unsupported::FramePointer => "unsupported_frame_pointer",
                 Unsupported::TooManyRules => "too_many_rules",
                 Unsupported::BadCfi => "bad_cfi",
-                Unsupported::Unknown => "unsupported",
             },
             Outcome::TablePending(_) => "table_pending",
             Outcome::TableUnreadable(_) => "table_unreadable",
@@ -268,7 +233,6 @@ impl Outcome {
                 Unsupported::FramePointer => "[stack cut: unsupported frame pointer rule]",
                 Unsupported::TooManyRules => "[stack cut: too many unwind rules in the file]",
                 Unsupported::BadCfi => "[stack cut: bad unwind information]",
-                Unsupported::Unknown => "[stack cut: unsupported unwind rule]",
             },
             Outcome::TablePending(_) => "[frame pointers only: unwind table not built yet]",
             Outcome::TableUnreadable(_) => "[frame pointers only: unwind table unreadable]",

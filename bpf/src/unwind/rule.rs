@@ -124,7 +124,8 @@ impl Rbx {
 pub enum Unsupported {
     /// An expression for the canonical frame address that is none of the known ones.
     CfaExpression = unsupported::UNSUPPORTED_CFA_EXPRESSION.0 as u8,
-    /// The canonical frame address follows from a register the walk does not hold, or lies too far from it.
+    /// The canonical frame address follows from a register the walk does not hold, or lies too far from it, or it is not the
+    /// caller's stack pointer.
     CfaRegister = unsupported::UNSUPPORTED_CFA_REGISTER.0 as u8,
     /// The return address is at an unusual place.
     ReturnAddress = unsupported::UNSUPPORTED_RETURN_ADDRESS.0 as u8,
@@ -145,6 +146,11 @@ impl Unsupported {
         Self::TooManyRules,
         Self::BadCfi,
     ];
+
+    /// By its number in a rule.
+    pub(crate) fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| *why as u64 == code)
+    }
 }
 
 impl fmt::Display for Unsupported {
@@ -248,7 +254,7 @@ impl From<Packed> for Rule {
                 pushed: number as u8,
             },
             _ => {
-                let why = Unsupported::ALL.into_iter().find(|why| *why as u8 == reg);
+                let why = Unsupported::from_code(reg.into());
                 return Self::Unsupported(why.unwrap_or(Unsupported::BadCfi));
             }
         };
