@@ -220,15 +220,19 @@ impl<'a> Run<'a> {
                 self.block()?;
                 Place::Elsewhere
             }
-            // In another register, or itself an address in the frame.
-            DW_CFA_REGISTER | DW_CFA_VAL_OFFSET => {
+            DW_CFA_REGISTER => {
                 self.number()?;
                 Place::Elsewhere
             }
-            DW_CFA_VAL_OFFSET_SF => {
-                self.bytes.sleb128().ok_or(Bad)?;
-                Place::Elsewhere
-            }
+            // Itself an address in the frame.
+            DW_CFA_VAL_OFFSET => match self.number()? {
+                0 => Place::Cfa,
+                _ => Place::Elsewhere,
+            },
+            DW_CFA_VAL_OFFSET_SF => match self.bytes.sleb128().ok_or(Bad)? {
+                0 => Place::Cfa,
+                _ => Place::Elsewhere,
+            },
             _ => return Err(Bad),
         };
         self.set(register, place);
@@ -244,6 +248,8 @@ impl<'a> Run<'a> {
             self.state.rbx = place;
         } else if register == u64::from(registers.return_address) {
             self.state.return_address = place;
+        } else if register == u64::from(registers.stack_pointer) {
+            self.state.stack_pointer = place;
         }
     }
 
@@ -256,6 +262,8 @@ impl<'a> Run<'a> {
             self.state.rbx = self.initial.rbx;
         } else if register == u64::from(registers.return_address) {
             self.state.return_address = self.initial.return_address;
+        } else if register == u64::from(registers.stack_pointer) {
+            self.state.stack_pointer = self.initial.stack_pointer;
         }
     }
 

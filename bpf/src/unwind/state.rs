@@ -46,6 +46,7 @@ pub(super) struct State {
     /// x86-64.
     pub(super) rbx: Place,
     pub(super) return_address: Place,
+    pub(super) stack_pointer: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +60,11 @@ pub(super) enum Place {
     /// In its register, as far as anyone says.
     Unchanged,
     Undefined,
-    /// Relative to the canonical frame address.
+    /// Saved relative to the canonical frame address.
     Saved(i64),
-    /// Relative to a register.
+    /// It is the canonical frame address.
+    Cfa,
+    /// Saved relative to a register.
     At {
         register: u8,
         offset: i64,
@@ -77,6 +80,7 @@ impl State {
         frame_pointer: Place::Unchanged,
         rbx: Place::Unchanged,
         return_address: Place::Unchanged,
+        stack_pointer: Place::Cfa,
     };
 
     /// The rule for this state.
@@ -112,6 +116,7 @@ impl State {
             Machine::Aarch64 => self.saved_aarch64(),
         };
         match saved {
+            Ok(_) if !self.goes_on_at(cfa) => Rule::Unsupported(Unsupported::CfaRegister),
             Ok(saved) => Rule::Frame {
                 cfa,
                 saved,
@@ -130,8 +135,26 @@ impl State {
         }
     }
 
+    /// Whether the caller's stack pointer is the canonical frame address, as the walk takes it.
+    #[inline]
+    fn goes_on_at(&self, cfa: Cfa) -> bool {
+        match self.stack_pointer {
+            Place::Cfa => true,
+            Place::At { register, offset } => i16::try_from(offset).is_ok_and(|offset| {
+                let addend = 0;
+                cfa == Cfa::Deref {
+                    register,
+                    offset,
+                    addend,
+                }
+            }),
+            _ => false,
+        }
+    }
+
     fn signal(&self) -> Rule {
-        let known = self.cfa_expression == Some(Expression::Known(SIGNAL_CFA))
+        let known = self.goes_on_at(SIGNAL_CFA)
+            && self.cfa_expression == Some(Expression::Known(SIGNAL_CFA))
             && self.frame_pointer == SIGNAL_FRAME_POINTER
             && self.return_address == SIGNAL_RETURN_ADDRESS;
         if known {

@@ -258,6 +258,50 @@ fn beyond_the_format() {
     }
 }
 
+/// The caller's stack pointer is the canonical frame address, as the walk takes it, or nobody goes on from there.
+#[test]
+fn stack_pointer_elsewhere() {
+    let unsupported = Rule::Unsupported(Unsupported::CfaRegister);
+    let realigned = Rule::Frame {
+        cfa: Cfa::Deref {
+            register: 6,
+            offset: -8,
+            addend: 0,
+        },
+        saved: Saved::Nothing,
+        rbx: Rbx::Unchanged,
+    };
+    for (instructions, expected) in [
+        // Its value is CFA + 0: what it is anyway.
+        (&[0x14, 7, 0][..], rsp(8)),
+        (&[0x15, 7, 0], rsp(8)),
+        (&[0x87, 2, 0xc7], rsp(8)),
+        // CFA = *(rbp - 8), and it was saved there.
+        (
+            &[0x0f, 3, 0x76, 0x78, 0x06, 0x10, 7, 2, 0x76, 0x78],
+            realigned,
+        ),
+        (
+            &[0x0f, 3, 0x76, 0x78, 0x06, 0x10, 7, 2, 0x76, 0x70],
+            unsupported,
+        ),
+        // CFA + 8, CFA - 8; saved at CFA - 16 and at rsp; in rbx; rsp + 8 by an expression; unchanged; lost.
+        (&[0x14, 7, 0x7f], unsupported),
+        (&[0x15, 7, 1], unsupported),
+        (&[0x87, 2], unsupported),
+        (&[0x10, 7, 2, 0x77, 0], unsupported),
+        (&[0x09, 7, 3], unsupported),
+        (&[0x16, 7, 2, 0x77, 8], unsupported),
+        (&[0x08, 7], unsupported),
+        (&[0x07, 7], unsupported),
+    ] {
+        let mut cfi = Cfi::eh_frame();
+        let cie = cfi.cie(X86_64_BEGIN);
+        cfi.fde(cie, CODE, 64, instructions);
+        assert_eq!(at(&Made::new(cfi), [CODE]), [expected], "{instructions:x?}");
+    }
+}
+
 /// A file with more rules than rows can number is read twice: the most frequent rules are kept, the others say so.
 #[test]
 fn too_many_rules() {
