@@ -8,9 +8,6 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use std::os::unix::fs::FileExt;
 use symbolizer::Module;
 
-/// What headers may take to be read beside what [`LIMITS`] is about: notes, mostly.
-const HEADERS: u64 = 16 << 20;
-
 /// The input is the file.
 pub(crate) fn bytes(input: &[u8]) {
     check(&File::whole(input));
@@ -53,7 +50,7 @@ fn measured<T, E>(
     let (done, peak) = heap::peak_of(|| work(&source).ok());
     let size = done.as_ref().map_or(LIMITS.image_bytes, size);
     assert!(peak <= allowed(size), "{peak} bytes for a table of {size}");
-    assert!(source.bytes() <= LIMITS.read_bytes + HEADERS);
+    assert!(source.bytes() <= LIMITS.work);
     done
 }
 

@@ -80,7 +80,7 @@ pub const TARGETS: [Target; 3] = [ELF, FRAMES, CACHE];
 const LIMITS: Limits = Limits {
     image_bytes: 1 << 19,
     functions: 1000,
-    read_bytes: 1 << 20,
+    work: 4 << 20,
 };
 
 /// The memory that reading a table of `table` bytes may take, and once more the table's: while it grows, it may be moved.

@@ -30,7 +30,7 @@ const PUBLISHER: pool::Options = pool::Options {
 pub(super) const LIMITS: Limits = Limits {
     image_bytes: 64 << 20,
     functions: 4 << 20,
-    read_bytes: 1 << 30,
+    work: 3 << 29,
 };
 
 /// What to do.

@@ -11,10 +11,11 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use symbolizer::Module;
 
-/// Bytes that are read, and remembered by their hash, together.
-const CHUNK: usize = 16 << 10;
+/// Bytes that are read, and remembered by their hash, together: no more than a build is charged for any read, because a
+/// hostile file has it read here and there.
+const CHUNK: usize = 4 << 10;
 /// Chunks whose bytes are kept: neighbours are read soon after.
-const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
+const KEPT: NonZeroUsize = NonZeroUsize::new(128).expect("not zero");
 
 /// A file of which what has been read once is held to it.
 pub(super) struct Steady {

@@ -5,11 +5,11 @@
  * A table belongs to a file and is keyed by file offset, because that is what a mapping gives and what a word holds.
  * Its image is three parts, each found by an offset from the image's start:
  *
- *   rules    struct rule each, the most frequent first
  *   index    u32 for each page of the file from the first to the last that has a row, and one more: where its block
  *            begins in the image; the next entry says where it ends
  *   blocks   of n = bytes / 3 rows: u16 key[n], u8 low[n], and a byte of padding where the next would begin odd
  *            key = offset in the page << 3 | rule >> 8, ascending; low = rule & 0xff
+ *   rules    struct rule each, the most frequent first, aligned like them
  *
  * A row holds up to the next. A page that begins within a row's range repeats that row as its first. A block never
  * lies across a multiple of PIECE_BYTES of the image: the one before is filled up with its last row.
@@ -89,6 +89,7 @@ struct table {
 	/* Offsets in the image. */
 	__u32 index;
 	__u32 rules;
+	/* Read by nobody here: elements of an array lie at multiples of 8 bytes. */
 	__u32 rule_count;
 };
 

@@ -5,11 +5,11 @@ use super::elf::Elf;
 use super::encode::{Encoded, Encoder};
 use super::entries::{Entries, Function};
 use super::error::{BuildError, Limits};
-use super::landmarks::{Landmarks, switch_in_frame};
+use super::landmarks::Landmarks;
+use super::metered::Metered;
 use super::rule::Rule;
 use super::source::Source;
 use super::table::Table;
-use super::window::Budget;
 use std::ops::Range;
 
 /// Between two functions is padding, over which the rule of the first may as well hold.
@@ -29,7 +29,8 @@ pub fn build(
     piece: u32,
     limits: &Limits,
 ) -> Result<Table, BuildError> {
-    let mut builder = Builder::new(source, piece, limits)?;
+    let file = Metered::new(source, limits)?;
+    let mut builder = Builder::new(&file, piece, limits)?;
     match builder.encode(Dictionary::growing(), limits)? {
         Encoded::Table(table) => Ok(table),
         Encoded::Again(dictionary) => match builder.encode(dictionary, limits)? {
@@ -84,10 +85,9 @@ impl CodePiece {
 }
 
 impl<'s, S: Source + ?Sized> Builder<'s, S> {
-    fn new(source: &'s S, piece: u32, limits: &Limits) -> Result<Self, BuildError> {
-        let elf = Elf::read(source)?;
-        let budget = Budget::new(limits.read_bytes);
-        let landmarks = Landmarks::find(source, &elf, budget)?;
+    fn new(file: &'s Metered<'s, S>, piece: u32, limits: &Limits) -> Result<Self, BuildError> {
+        let elf = Elf::read(file)?;
+        let landmarks = Landmarks::find(file, &elf)?;
         let sections = elf.frames.clone();
         let mut builder = Self {
             piece: CodePiece { elf, piece },
@@ -98,7 +98,7 @@ impl<'s, S: Source + ?Sized> Builder<'s, S> {
         builder.add_landmarks(&landmarks.rules);
         for section in sections {
             let registers = builder.piece.elf.registers;
-            let entries = Entries::new(source, &section, registers, budget);
+            let entries = Entries::new(file, &section, registers);
             builder.add_frames(entries, limits)?;
         }
         builder.add_landmarks(&landmarks.fallbacks);
@@ -190,13 +190,10 @@ impl<'s, S: Source + ?Sized> Builder<'s, S> {
                     let (piece, landmarks) = (&self.piece, &self.landmarks);
                     let done = entries.program(id, |function, program| {
                         let range = piece.range(function).unwrap_or_default();
-                        let switches = landmarks.switches(function.address);
                         let end = most.min(begin + (range.end - range.start));
-                        rows.add(begin..end, |row| {
-                            program.rows(end - begin, |distance, rule| match switches {
-                                false => row(distance, rule),
-                                true => row(distance, switch_in_frame(rule)),
-                            })
+                        rows.add(begin..end, |row| match landmarks.switch(function.address) {
+                            None => program.rows(end - begin, row),
+                            Some(switch) => switch.rows(end - begin, program, row),
                         })
                     })?;
                     done.unwrap_or(Ok(()))?;

@@ -1,9 +1,10 @@
 //! The headers of an ELF file, read piece by piece with bounds, because the file is not ours and may lie.
 
 use super::bytes::Bytes;
-use super::error::BuildError;
+use super::error::{BuildError, Limits};
+use super::metered::Metered;
 use super::registers::{Machine, Registers};
-use super::source::{Source, read_array, read_exact};
+use super::source::Source;
 use object::LittleEndian;
 use object::elf::{self, CompressionHeader64, FileHeader64, ProgramHeader64, SectionHeader64};
 use object::pod::{Pod, from_bytes};
@@ -29,7 +30,7 @@ pub(super) struct Elf {
     pub(super) registers: &'static Registers,
     /// All that are loaded.
     pub(super) segments: Vec<Segment>,
-    /// The executable ones of them.
+    /// The executable ones of them, in the order of their addresses.
     pub(super) code: Vec<Segment>,
     /// Call frame information, the more trusted first.
     pub(super) frames: Vec<Frames>,
@@ -101,22 +102,20 @@ impl Code {
     /// # Errors
     /// Those of [`build`](super::build) that come from reading and from headers.
     pub fn read(source: &(impl Source + ?Sized)) -> Result<Self, BuildError> {
-        let elf = Elf::read(source)?;
-        let mut segments = elf.code;
-        segments.sort_by_key(|segment| segment.address);
+        let elf = Elf::read(&Metered::new(source, &Limits::default())?)?;
         Ok(Self {
             machine: elf.registers.machine,
-            segments,
+            segments: elf.code,
         })
     }
 }
 
 impl Elf {
-    pub(super) fn read(source: &(impl Source + ?Sized)) -> Result<Self, BuildError> {
+    pub(super) fn read(file: &Metered<'_, impl Source + ?Sized>) -> Result<Self, BuildError> {
         let mut headers = Vec::new();
-        let header = read_file_header(source, &mut headers)?;
+        let header = read_file_header(file, &mut headers)?;
         let registers = Registers::of(header.e_machine(LittleEndian)).ok_or(BuildError::Machine)?;
-        let program_headers = read_program_headers(source, &header, &mut headers)?;
+        let program_headers = read_program_headers(file, &header, &mut headers)?;
         let segment = |kind| {
             let mut all = program_headers.iter();
             all.find(move |segment| segment.p_type(LittleEndian) == kind)
@@ -133,54 +132,57 @@ impl Elf {
             position_independent: header.e_type(LittleEndian) == elf::ET_DYN,
             symbols: None,
             go: false,
-            interpreter: segment(elf::PT_INTERP).and_then(|segment| interpreter(source, segment)),
+            interpreter: segment(elf::PT_INTERP).and_then(|segment| interpreter(file, segment)),
             build_id: program_headers
                 .iter()
-                .find_map(|segment| build_id(source, segment)),
+                .find_map(|segment| build_id(file, segment)),
             headers,
         };
-        elf.read_sections(source, &header)?;
+        elf.code.sort_by_key(|segment| segment.address);
+        elf.read_sections(file, &header)?;
         if elf
             .frames
             .iter()
             .all(|frames| frames.kind != FramesKind::EhFrame)
         {
             let found = segment(elf::PT_GNU_EH_FRAME)
-                .and_then(|segment| frames_by_segment(source, &elf.segments, segment));
+                .and_then(|segment| frames_by_segment(file, &elf.segments, segment));
             elf.frames.splice(0..0, found);
         }
+        // What may be missing is not missing for being too much.
+        file.spend(0)?;
         Ok(elf)
     }
 
     /// A file runs without sections, so their absence or damage is no error.
     fn read_sections(
         &mut self,
-        source: &(impl Source + ?Sized),
+        file: &Metered<'_, impl Source + ?Sized>,
         header: &Header,
     ) -> Result<(), BuildError> {
         let count = u64::from(header.e_shnum(LittleEndian));
         let names = header
             .e_shstrndx(LittleEndian)
             .index()
-            .and_then(|index| section(source, header, u64::from(index)));
+            .and_then(|index| section(file, header, u64::from(index)));
         let (Some(names), 1..=MOST_SECTIONS) = (names, count) else {
             return Ok(());
         };
         for number in 0..count {
-            let Some(found) = section(source, header, number) else {
+            let Some(found) = section(file, header, number) else {
                 break;
             };
             let mut name = [0; NAME_BYTES];
             let at = names
                 .sh_offset(LittleEndian)
                 .saturating_add(found.sh_name(LittleEndian).into());
-            source.read_at(&mut name, at)?;
+            file.read_at(&mut name, at)?;
             match Bytes(&name).string() {
-                Some(b".eh_frame") => self.add_frames(source, &found, FramesKind::EhFrame),
-                Some(b".debug_frame") => self.add_frames(source, &found, FramesKind::DebugFrame),
+                Some(b".eh_frame") => self.add_frames(file, &found, FramesKind::EhFrame),
+                Some(b".debug_frame") => self.add_frames(file, &found, FramesKind::DebugFrame),
                 Some(b".note.go.buildid") => self.go = true,
                 Some(b".symtab") => {
-                    let names = section(source, header, found.sh_link(LittleEndian).into());
+                    let names = section(file, header, found.sh_link(LittleEndian).into());
                     self.symbols = names.and_then(|names| {
                         Some(Symbols {
                             entries: content(&found)?,
@@ -199,19 +201,22 @@ impl Elf {
     /// Linkers make one section of a kind. Of a thousand each would take memory, and time for every function.
     fn add_frames(
         &mut self,
-        source: &(impl Source + ?Sized),
+        file: &Metered<'_, impl Source + ?Sized>,
         section: &SectionHeader64<LittleEndian>,
         kind: FramesKind,
     ) {
         if self.frames.iter().all(|frames| frames.kind != kind) {
-            self.frames.extend(frames(source, section, kind));
+            self.frames.extend(frames(file, section, kind));
         }
     }
 
     /// Where code at an address lies in the file, and how much follows.
     #[inline]
     pub(super) fn place(&self, address: u64) -> Option<(u64, u64)> {
-        self.code.iter().find_map(|segment| segment.place(address))
+        let behind = self
+            .code
+            .partition_point(|segment| segment.address <= address);
+        self.code.get(behind.checked_sub(1)?)?.place(address)
     }
 }
 
@@ -226,11 +231,11 @@ impl Segment {
 }
 
 fn read_file_header(
-    source: &(impl Source + ?Sized),
+    file: &Metered<'_, impl Source + ?Sized>,
     headers: &mut Vec<u8>,
 ) -> Result<Header, BuildError> {
     let mut bytes = [0; size_of::<Header>()];
-    let read = source.read_at(&mut bytes, 0)?;
+    let read = file.read_at(&mut bytes, 0)?;
     headers.extend(bytes);
     match bytes {
         [0x7f, b'E', b'L', b'F', 2, 1, ..] if read == bytes.len() => parse(&bytes),
@@ -242,7 +247,7 @@ fn read_file_header(
 }
 
 fn read_program_headers(
-    source: &(impl Source + ?Sized),
+    file: &Metered<'_, impl Source + ?Sized>,
     header: &Header,
     headers: &mut Vec<u8>,
 ) -> Result<Vec<SegmentHeader>, BuildError> {
@@ -256,7 +261,7 @@ fn read_program_headers(
     let segments = (0..count).map(|number| {
         let offset = start.checked_add(number * size as u64);
         let offset = offset.ok_or(BuildError::Malformed(WHAT))?;
-        let bytes = read_array::<{ size_of::<SegmentHeader>() }>(source, offset)?;
+        let bytes = file.read_array::<{ size_of::<SegmentHeader>() }>(offset)?;
         headers.extend(bytes);
         parse(&bytes)
     });
@@ -283,7 +288,7 @@ fn content(section: &SectionHeader64<LittleEndian>) -> Option<Range<u64>> {
 }
 
 fn frames(
-    source: &(impl Source + ?Sized),
+    file: &Metered<'_, impl Source + ?Sized>,
     section: &SectionHeader64<LittleEndian>,
     kind: FramesKind,
 ) -> Option<Frames> {
@@ -291,7 +296,7 @@ fn frames(
     let mut inflated_size = None;
     if section.sh_flags(LittleEndian).contains(elf::SHF_COMPRESSED) {
         const SIZE: usize = size_of::<CompressionHeader64<LittleEndian>>();
-        let bytes = read_array::<SIZE>(source, range.start).ok()?;
+        let bytes = file.read_array::<SIZE>(range.start).ok()?;
         let header: CompressionHeader64<LittleEndian> = parse(&bytes).ok()?;
         if header.ch_type.get(LittleEndian) != elf::ELFCOMPRESS_ZLIB {
             return None;
@@ -308,21 +313,26 @@ fn frames(
 }
 
 /// The path in PT_INTERP.
-fn interpreter(source: &(impl Source + ?Sized), segment: &SegmentHeader) -> Option<Vec<u8>> {
+fn interpreter(
+    file: &Metered<'_, impl Source + ?Sized>,
+    segment: &SegmentHeader,
+) -> Option<Vec<u8>> {
     let size = segment.p_filesz(LittleEndian).min(LONGEST_INTERPRETER);
     let mut path = vec![0; size as usize];
-    read_exact(source, &mut path, segment.p_offset(LittleEndian)).ok()?;
+    file.read_exact(&mut path, segment.p_offset(LittleEndian))
+        .ok()?;
     Some(path)
 }
 
 /// The build id in a PT_NOTE.
-fn build_id(source: &(impl Source + ?Sized), segment: &SegmentHeader) -> Option<Vec<u8>> {
+fn build_id(file: &Metered<'_, impl Source + ?Sized>, segment: &SegmentHeader) -> Option<Vec<u8>> {
     let size = segment.p_filesz(LittleEndian);
     if segment.p_type(LittleEndian) != elf::PT_NOTE || size > LARGEST_NOTES {
         return None;
     }
     let mut bytes = vec![0; size as usize];
-    read_exact(source, &mut bytes, segment.p_offset(LittleEndian)).ok()?;
+    file.read_exact(&mut bytes, segment.p_offset(LittleEndian))
+        .ok()?;
     let align = segment.p_align(LittleEndian);
     let mut notes = NoteIterator::<Header>::new(LittleEndian, align, &bytes).ok()?;
     while let Ok(Some(note)) = notes.next() {
@@ -337,7 +347,7 @@ fn build_id(source: &(impl Source + ?Sized), segment: &SegmentHeader) -> Option<
 }
 
 fn section(
-    source: &(impl Source + ?Sized),
+    file: &Metered<'_, impl Source + ?Sized>,
     header: &Header,
     number: u64,
 ) -> Option<SectionHeader64<LittleEndian>> {
@@ -348,17 +358,18 @@ fn section(
     let offset = header
         .e_shoff(LittleEndian)
         .checked_add(number * SIZE as u64)?;
-    parse(&read_array::<SIZE>(source, offset).ok()?).ok()
+    parse(&file.read_array::<SIZE>(offset).ok()?).ok()
 }
 
 /// What PT_GNU_EH_FRAME points at is .eh_frame_hdr, which says where .eh_frame is.
 fn frames_by_segment(
-    source: &(impl Source + ?Sized),
+    file: &Metered<'_, impl Source + ?Sized>,
     segments: &[Segment],
     header: &SegmentHeader,
 ) -> Option<Frames> {
     let mut bytes = [0; 12];
-    read_exact(source, &mut bytes, header.p_offset(LittleEndian)).ok()?;
+    file.read_exact(&mut bytes, header.p_offset(LittleEndian))
+        .ok()?;
     let &[1, encoding, _, _, ref pointer @ ..] = &bytes else {
         return None;
     };

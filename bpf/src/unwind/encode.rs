@@ -61,7 +61,7 @@ impl Encoder {
             none,
             dictionary,
         };
-        // A piece has 2^20 pages.
+        // A 4 GiB piece of a file has 2^19 pages.
         encoder.grow((pages as usize + 1) * INDEX_BYTES)?;
         encoder.write_index(0, encoder.image.len());
         Ok(encoder)

@@ -5,11 +5,11 @@ use super::bytes::Bytes;
 use super::cfi::Program;
 use super::elf::{Frames, FramesKind};
 use super::error::BuildError;
+use super::metered::Metered;
 use super::registers::Registers;
 use super::section::Section;
 use super::source::Source;
 use super::state::{Common, State};
-use super::window::Budget;
 
 /// No function has more instructions. The largest of a Debian installation are a fifth of that. Two sections keep two of
 /// them each in memory, at most.
@@ -19,6 +19,12 @@ const HEAD: u64 = 40;
 /// CIEs kept at hand. A file has a handful, and a thousand where every object file brings its own.
 const CIES: usize = 64;
 
+/// Work to find an entry's fields, to take a CIE out of the file again, and to run a byte of instructions, with what follows
+/// from it: rows.
+const ENTRY: u64 = 32;
+const RELOAD: u64 = 256;
+const INSTRUCTION: u64 = 16;
+
 const EXTENDED_LENGTH: u32 = 0xffff_ffff;
 /// The Go linker's, and nobody else's: no register is 4 bytes wide on these machines.
 const GO_DATA_ALIGNMENT: i64 = -4;
@@ -27,6 +33,7 @@ const ABSOLUTE: u8 = 0;
 
 /// Reads entries of one section.
 pub(super) struct Entries<'s, S: ?Sized> {
+    file: &'s Metered<'s, S>,
     section: Section<'s, S>,
     kind: FramesKind,
     /// Of the section.
@@ -74,13 +81,13 @@ enum What {
 
 impl<'s, S: Source + ?Sized> Entries<'s, S> {
     pub(super) fn new(
-        source: &'s S,
+        file: &'s Metered<'s, S>,
         frames: &Frames,
         registers: &'static Registers,
-        budget: Budget,
     ) -> Self {
         Self {
-            section: Section::new(source, frames, budget),
+            file,
+            section: Section::new(file, frames),
             kind: frames.kind,
             address: frames.address,
             registers,
@@ -148,6 +155,7 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
         };
         let field = self.address.wrapping_add(offset + size as u64);
         let whole = next - offset;
+        self.file.spend(INSTRUCTION * whole.min(LARGEST_ENTRY))?;
         let entry = self
             .section
             .get(offset, whole.min(LARGEST_ENTRY) as usize)?;
@@ -189,6 +197,7 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
             return Ok(None);
         }
         let kind = self.kind;
+        self.file.spend(ENTRY)?;
         let bytes = self.section.get(offset, left.min(HEAD) as usize)?;
         Ok(head(kind, offset, bytes).filter(|head| head.next - offset <= left))
     }
@@ -226,7 +235,7 @@ impl<'s, S: Source + ?Sized> Entries<'s, S> {
             return Ok(None);
         }
         // A hostile file makes every function ask for another, or for two in turn.
-        self.section.spend(next - offset)?;
+        self.file.spend(RELOAD + INSTRUCTION * (next - offset))?;
         let bytes = self.section.get(offset, (next - offset) as usize)?;
         let fields = bytes.get(size..).unwrap_or_default();
         Ok(cie(fields, address, kind, registers))

@@ -3,8 +3,8 @@
 use super::elf::Elf;
 use super::error::{BuildError, Limits};
 use super::landmarks::Landmarks;
+use super::metered::Metered;
 use super::source::Source;
-use super::window::Budget;
 use std::fmt;
 
 const CHUNK: usize = 64 << 10;
@@ -35,9 +35,9 @@ impl fmt::Display for Identity {
 /// # Errors
 /// Those of [`build`](super::build) that come from reading and from headers.
 pub fn identify(source: &(impl Source + ?Sized), limits: &Limits) -> Result<Identity, BuildError> {
-    let elf = Elf::read(source)?;
-    let size = source.size()?;
-    let mut budget = Budget::new(limits.read_bytes);
+    let file = Metered::new(source, limits)?;
+    let elf = Elf::read(&file)?;
+    let size = file.size()?;
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; CHUNK];
     let number = |hasher: &mut blake3::Hasher, number: u64| {
@@ -67,15 +67,14 @@ pub fn identify(source: &(impl Source + ?Sized), limits: &Limits) -> Result<Iden
         while at < frames.range.end {
             let most = usize::try_from(frames.range.end - at).unwrap_or(CHUNK);
             let room = chunk.get_mut(..most.min(CHUNK)).unwrap_or_default();
-            budget.spend(room.len() as u64)?;
-            if source.read_at(room, at)? < room.len() {
+            if file.read_at(room, at)? < room.len() {
                 return Err(BuildError::Truncated);
             }
             hasher.update(room);
             at += room.len() as u64;
         }
     }
-    let landmarks = Landmarks::find(source, &elf, Budget::new(limits.read_bytes))?;
+    let landmarks = Landmarks::find(&file, &elf)?;
     landmarks.hash(|value| number(&mut hasher, value));
     Ok(Identity {
         build_id: elf.build_id,

@@ -1,40 +1,46 @@
 //! A compressed section, inflated as it is read.
 
 use super::error::BuildError;
+use super::metered::Metered;
 use super::source::Source;
-use super::window::Budget;
-use flate2::read::ZlibDecoder;
-use std::io::{self, Read};
+use flate2::{Decompress, FlushDecompress};
 use std::ops::Range;
 
 /// Bytes kept: of what was read, half as many at least, because entries refer to some a little before them.
 const KEPT: usize = 128 << 10;
 const STEP: usize = 16 << 10;
+/// Work to inflate a byte.
+const INFLATED: u64 = 4;
 
 /// Reads forward, and from the start again for what is no longer kept: functions are taken in the order of their
 /// addresses, in which a section goes by once for each of the few sections of code that it is about.
 pub(super) struct Inflated<'s, S: ?Sized> {
-    source: &'s S,
+    file: &'s Metered<'s, S>,
     range: Range<u64>,
     size: u64,
-    decoder: ZlibDecoder<Part<'s, S>>,
+    decoder: Decompress,
+    /// Compressed bytes that were read, those that were inflated, and where the next begin in the file.
+    input: Vec<u8>,
+    used: usize,
+    next: u64,
     /// Offset in the section of the first byte kept.
     begin: u64,
     kept: Vec<u8>,
-    pub(super) budget: Budget,
 }
 
 impl<'s, S: Source + ?Sized> Inflated<'s, S> {
-    /// `range` is where the compressed bytes lie in the source, `size` what they are when inflated.
-    pub(super) fn new(source: &'s S, range: Range<u64>, size: u64, budget: Budget) -> Self {
+    /// `range` is where the compressed bytes lie in the file, `size` what they are when inflated.
+    pub(super) fn new(file: &'s Metered<'s, S>, range: Range<u64>, size: u64) -> Self {
         Self {
-            source,
-            range: range.clone(),
+            file,
+            next: range.start,
+            range,
             size,
-            decoder: ZlibDecoder::new(Part { source, range }),
+            decoder: Decompress::new(true),
+            input: Vec::new(),
+            used: 0,
             begin: 0,
             kept: Vec::new(),
-            budget,
         }
     }
 
@@ -52,19 +58,22 @@ impl<'s, S: Source + ?Sized> Inflated<'s, S> {
             return Err(BuildError::Truncated);
         }
         if offset < self.begin {
-            let range = self.range.clone();
-            self.decoder = ZlibDecoder::new(Part {
-                source: self.source,
-                range,
-            });
-            self.begin = 0;
-            self.kept.clear();
+            self.start_again();
         }
         while self.begin + (self.kept.len() as u64) < offset + size as u64 {
             self.read_on(offset)?;
         }
         let at = (offset - self.begin) as usize;
         self.kept.get(at..at + size).ok_or(BuildError::Truncated)
+    }
+
+    fn start_again(&mut self) {
+        self.decoder.reset(true);
+        self.input.clear();
+        self.used = 0;
+        self.next = self.range.start;
+        self.begin = 0;
+        self.kept.clear();
     }
 
     fn read_on(&mut self, needed_from: u64) -> Result<(), BuildError> {
@@ -76,41 +85,45 @@ impl<'s, S: Source + ?Sized> Inflated<'s, S> {
         }
         let len = self.kept.len();
         self.kept.resize(len + STEP, 0);
-        let room = self.kept.get_mut(len..).unwrap_or_default();
-        let read = match self.decoder.read(room) {
-            Ok(read) => read,
-            Err(error) => match error.kind() {
-                // No stream of zlib, or one cut short.
-                io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => 0,
-                _ => return Err(error.into()),
-            },
-        };
-        self.kept.truncate(len + read);
-        self.budget.spend(read as u64)?;
-        if read == 0 {
-            Err(BuildError::Truncated)
-        } else {
-            Ok(())
+        let inflated = self.inflate(len);
+        self.kept
+            .truncate(len + inflated.as_ref().map_or(0, |made| *made));
+        inflated.map(|_| ())
+    }
+
+    /// Fills what is kept from `from` on, in part at least, and says how much of it.
+    fn inflate(&mut self, from: usize) -> Result<usize, BuildError> {
+        loop {
+            if self.used == self.input.len() {
+                self.read_input()?;
+            }
+            let input = self.input.get(self.used..).unwrap_or_default();
+            let room = self.kept.get_mut(from..).unwrap_or_default();
+            let (taken, made) = (self.decoder.total_in(), self.decoder.total_out());
+            let status = self.decoder.decompress(input, room, FlushDecompress::None);
+            let taken = self.decoder.total_in() - taken;
+            let made = self.decoder.total_out() - made;
+            self.used += taken as usize;
+            self.file.spend(INFLATED * made)?;
+            if made > 0 {
+                return Ok(made as usize);
+            }
+            // No stream of zlib, or one that ends early.
+            if taken == 0 || status.is_err() {
+                return Err(BuildError::Truncated);
+            }
         }
     }
-}
 
-/// A range of a source's bytes, one after the other.
-struct Part<'s, S: ?Sized> {
-    source: &'s S,
-    range: Range<u64>,
-}
-
-impl<S: Source + ?Sized> Read for Part<'_, S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.range.end.saturating_sub(self.range.start);
-        let most = buffer
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        let read = self
-            .source
-            .read_at(buffer.get_mut(..most).unwrap_or_default(), self.range.start)?;
-        self.range.start += read as u64;
-        Ok(read)
+    fn read_input(&mut self) -> Result<(), BuildError> {
+        let left = self.range.end.saturating_sub(self.next);
+        self.used = 0;
+        self.input.resize(left.min(STEP as u64) as usize, 0);
+        if left > 0 {
+            let read = self.file.read_at(&mut self.input, self.next)?;
+            self.input.truncate(read);
+            self.next += read as u64;
+        }
+        Ok(())
     }
 }

@@ -3,8 +3,9 @@
 use super::elf::Frames;
 use super::error::BuildError;
 use super::inflate::Inflated;
+use super::metered::Metered;
 use super::source::Source;
-use super::window::{Budget, Windows};
+use super::window::Windows;
 
 /// Bytes of a section at any place, of which only a small part is in memory.
 pub(super) enum Section<'s, S: ?Sized> {
@@ -13,11 +14,11 @@ pub(super) enum Section<'s, S: ?Sized> {
 }
 
 impl<'s, S: Source + ?Sized> Section<'s, S> {
-    pub(super) fn new(source: &'s S, frames: &Frames, budget: Budget) -> Self {
+    pub(super) fn new(file: &'s Metered<'s, S>, frames: &Frames) -> Self {
         let range = frames.range.clone();
         match frames.inflated_size {
-            None => Self::Plain(Windows::new(source, range, budget)),
-            Some(size) => Self::Compressed(Box::new(Inflated::new(source, range, size, budget))),
+            None => Self::Plain(Windows::new(file, range)),
+            Some(size) => Self::Compressed(Box::new(Inflated::new(file, range, size))),
         }
     }
 
@@ -34,14 +35,6 @@ impl<'s, S: Source + ?Sized> Section<'s, S> {
         match self {
             Self::Plain(windows) => windows.get(offset, size),
             Self::Compressed(inflated) => inflated.get(offset, size),
-        }
-    }
-
-    /// Counts bytes that are looked at again as if they were read again.
-    pub(super) fn spend(&mut self, bytes: u64) -> Result<(), BuildError> {
-        match self {
-            Self::Plain(windows) => windows.budget.spend(bytes),
-            Self::Compressed(inflated) => inflated.budget.spend(bytes),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Where the bytes of an ELF file come from.
 
-use super::error::BuildError;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -62,28 +61,5 @@ impl Source for [u8] {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.len() as u64)
-    }
-}
-
-/// Reads exactly `N` bytes.
-pub(super) fn read_array<const N: usize>(
-    source: &(impl Source + ?Sized),
-    offset: u64,
-) -> Result<[u8; N], BuildError> {
-    let mut bytes = [0; N];
-    read_exact(source, &mut bytes, offset)?;
-    Ok(bytes)
-}
-
-/// Fills the buffer.
-pub(super) fn read_exact(
-    source: &(impl Source + ?Sized),
-    buffer: &mut [u8],
-    offset: u64,
-) -> Result<(), BuildError> {
-    if source.read_at(buffer, offset)? == buffer.len() {
-        Ok(())
-    } else {
-        Err(BuildError::Truncated)
     }
 }

@@ -24,7 +24,7 @@ pub struct Table {
 /// Where things lie in an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Geometry {
-    /// Number of the first page of 4 KiB of the file that has a row.
+    /// Number of the first page of the file that has a row. A page has 8 KiB.
     pub first_page: u32,
     /// Pages with a block.
     pub pages: u32,

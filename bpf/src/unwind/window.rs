@@ -1,6 +1,7 @@
 //! A part of a file read through windows that are small beside it.
 
 use super::error::BuildError;
+use super::metered::Metered;
 use super::source::Source;
 use std::ops::Range;
 
@@ -10,34 +11,12 @@ const WINDOWS: usize = 2;
 const SMALLEST: u64 = 1 << 10;
 const LARGEST: u64 = 64 << 10;
 
-/// What may still be read of a file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
-    left: u64,
-    limit: u64,
-}
-
-impl Budget {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { left: limit, limit }
-    }
-
-    pub(super) fn spend(&mut self, bytes: u64) -> Result<(), BuildError> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => self.left = left,
-            None => return Err(BuildError::TooMuchReading(self.limit)),
-        }
-        Ok(())
-    }
-}
-
-/// A range of a source's bytes, through windows.
+/// A range of a file's bytes, through windows.
 pub(super) struct Windows<'s, S: ?Sized> {
-    source: &'s S,
+    file: &'s Metered<'s, S>,
     range: Range<u64>,
     windows: [Window; WINDOWS],
     last: usize,
-    pub(super) budget: Budget,
 }
 
 #[derive(Default)]
@@ -60,13 +39,12 @@ impl Window {
 }
 
 impl<'s, S: Source + ?Sized> Windows<'s, S> {
-    pub(super) fn new(source: &'s S, range: Range<u64>, budget: Budget) -> Self {
+    pub(super) fn new(file: &'s Metered<'s, S>, range: Range<u64>) -> Self {
         Self {
-            source,
+            file,
             range,
             windows: Default::default(),
             last: 0,
-            budget,
         }
     }
 
@@ -109,14 +87,13 @@ impl<'s, S: Source + ?Sized> Windows<'s, S> {
         };
         // What is larger than a window gets one of its own size for once.
         let bytes = window.step.max(size as u64).min(left);
-        self.budget.spend(bytes)?;
         if window.bytes.capacity() as u64 > LARGEST {
             window.bytes = Vec::new();
         }
         window.begin = offset;
         window.bytes.resize(bytes as usize, 0);
         let at = self.range.start.saturating_add(offset);
-        let read = self.source.read_at(&mut window.bytes, at)?;
+        let read = self.file.read_at(&mut window.bytes, at)?;
         window.bytes.truncate(read);
         Ok(index)
     }

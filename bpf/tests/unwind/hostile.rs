@@ -50,7 +50,7 @@ fn small() -> Limits {
     Limits {
         image_bytes: 1 << 20,
         functions: 10_000,
-        read_bytes: 4 << 20,
+        work: 4 << 20,
     }
 }
 
@@ -161,8 +161,8 @@ fn limits() {
         BuildError::TooManyFunctions(30)
     ));
     assert!(matches!(
-        with(|limits| limits.read_bytes = 700),
-        BuildError::TooMuchReading(700)
+        with(|limits| limits.work = 700),
+        BuildError::TooMuchWork
     ));
 }
 
@@ -171,31 +171,27 @@ fn limits() {
 fn entries_in_turn() {
     const CIE_BYTES: usize = 60_000;
     const SECOND: usize = 256;
-    // DW_CFA_expression of register 0 in a block, in which the second CIE's fields are.
-    let mut cfi = Cfi::eh_frame();
-    let mut instructions = vec![0; CIE_BYTES];
-    let at = 8 + 9; // of the instructions in the section
-    instructions[..5].copy_from_slice(X86_64_BEGIN);
-    instructions[5..9].copy_from_slice(&[0x10, 0, 0xff, 0x03]);
-    let fields = [&[0; 4][..], &[1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b]].concat();
-    instructions[SECOND - at + 4..][..fields.len()].copy_from_slice(&fields);
-    let first = cfi.cie(&instructions);
-    let length = (cfi.bytes.len() - SECOND - 4) as u32;
-    cfi.bytes[SECOND..SECOND + 4].copy_from_slice(&length.to_le_bytes());
-    for number in 0..500 {
-        let cie = [first, SECOND as u64][number as usize % 2];
-        cfi.fde(cie, CODE + number * 16, 16, &[]);
-    }
-    let bytes = Made::new(cfi).bytes();
-    assert_eq!(
-        build(&bytes[..], 0, &Limits::default())
-            .unwrap()
-            .rows()
-            .count(),
-        501
-    );
-    let error = build(&bytes[..], 0, &small()).unwrap_err();
-    assert!(matches!(error, BuildError::TooMuchReading(_)), "{error}");
+    let table = |functions: u64| {
+        // DW_CFA_expression of register 0 in a block, in which the second CIE's fields are.
+        let mut cfi = Cfi::eh_frame();
+        let mut instructions = vec![0; CIE_BYTES];
+        let at = 8 + 9; // of the instructions in the section
+        instructions[..5].copy_from_slice(X86_64_BEGIN);
+        instructions[5..9].copy_from_slice(&[0x10, 0, 0xff, 0x03]);
+        let fields = [&[0; 4][..], &[1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b]].concat();
+        instructions[SECOND - at + 4..][..fields.len()].copy_from_slice(&fields);
+        let first = cfi.cie(&instructions);
+        let length = (cfi.bytes.len() - SECOND - 4) as u32;
+        cfi.bytes[SECOND..SECOND + 4].copy_from_slice(&length.to_le_bytes());
+        for number in 0..functions {
+            let cie = [first, SECOND as u64][number as usize % 2];
+            cfi.fde(cie, CODE + number * 16, 16, &[]);
+        }
+        build(&Made::new(cfi).bytes()[..], 0, &Limits::default())
+    };
+    assert_eq!(table(10).unwrap().rows().count(), 11);
+    let error = table(500).unwrap_err();
+    assert!(matches!(error, BuildError::TooMuchWork), "{error}");
 }
 
 /// A file that another thread cuts off and writes again all the time, as it is built of and identified: an error or a

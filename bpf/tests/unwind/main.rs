@@ -8,3 +8,4 @@ mod call_frame_information;
 mod hostile;
 mod made;
 mod sources;
+mod work;

@@ -1,7 +1,7 @@
 //! Where tables take rules from: sections, program headers, names of functions, and which of these counts more.
 
 use crate::made::{Cfi, FRAMES_ADDRESS, Made, X86_64_BEGIN};
-use bpf::unwind::{BuildError, Cfa, Limits, Rbx, Rule, Saved, Table, build};
+use bpf::unwind::{BuildError, Cfa, Limits, Rbx, Rule, Saved, Table, Unsupported, build};
 use std::os::unix::fs::FileExt;
 
 const CODE: u64 = 0x40_0000;
@@ -151,8 +151,10 @@ fn entry_of_a_library() {
     }
 }
 
-/// Go's functions that change stacks are steps by frame pointer where they have a frame; its entries end stacks; the
-/// assembly counts, not what wraps it. Frames have the frame pointer that Go's linker does not tell of.
+/// Go's functions that change stacks are steps by frame pointer from where that is set up to where the frame is gone; where
+/// there is none (Go before 1.21), and where nobody comes back, a stack ends behind the instruction that changes stacks, and
+/// not before. Its entries end stacks; the assembly counts, not what wraps it. Frames have the frame pointer that Go's linker
+/// does not tell of.
 #[test]
 fn go_runtime() {
     let mut cfi = Cfi::debug_frame();
@@ -180,13 +182,24 @@ fn go_runtime() {
         ("runtime.sigreturn__sigaction.abi0", CODE + 256, 64),
         ("runtime.morestack.abi0", CODE + 320, 64),
         ("runtime.clone.abi0", CODE + 384, 64),
+        ("runtime.asmcgocall.abi0", CODE + 448, 64),
+        ("runtime.mcall", CODE + 512, 64),
     ];
+    let mut write = |distance: usize, code: &[u8]| {
+        made.code[distance..][..code.len()].copy_from_slice(code);
+    };
+    // push %rbp; mov %rsp, %rbp
+    write(128, &[0x55, 0x48, 0x89, 0xe5]);
+    // mov 56(%rbx), %rsp
+    write(320 + 20, &[0x48, 0x8b, 0x63, 0x38]);
+    // mov %rbx, %rsp
+    write(448 + 10, &[0x48, 0x89, 0xdc]);
     // syscall; cmp $0, %rax; je; mov %eax, 48(%rsp); ret; call stackcheck; call *%r12
     let clone = [
         0x0f, 0x05, 0x48, 0x83, 0xf8, 0, 0x74, 5, 0x89, 0x44, 0x24, 0x30, 0xc3, 0xe8, 0, 0, 0, 0,
         0x41, 0xff, 0xd4,
     ];
-    made.code[384 + 8..][..clone.len()].copy_from_slice(&clone);
+    write(384 + 8, &clone);
 
     let frame = |offset| Rule::Frame {
         cfa: Cfa::Register {
@@ -202,18 +215,44 @@ fn go_runtime() {
     );
     assert_eq!(at(&made, [64, 69]), [rsp(8), frame(64)]);
     assert_eq!(
-        at(&made, [128, 129, 133, 188]),
-        [rsp(8), Rule::Switch, Rule::Switch, rsp(8)]
+        at(&made, [128, 129, 131, 132, 133, 188]),
+        [
+            rsp(8),
+            frame(16),
+            frame(16),
+            Rule::Switch,
+            Rule::Switch,
+            rsp(8)
+        ]
     );
     assert_eq!(at(&made, [191, 192, 254]), [rsp(8), Rule::End, Rule::End]);
     assert_eq!(at(&made, [255, 256, 319]), [Rule::Signal; 3]);
-    assert_eq!(at(&made, [320, 383]), [Rule::Switch; 2]);
+    assert_eq!(
+        at(&made, [320, 325, 343, 344, 380, 383]),
+        [
+            rsp(8),
+            frame(64),
+            frame(64),
+            Rule::End,
+            Rule::End,
+            Rule::End
+        ]
+    );
+    let unknown = Rule::Unsupported(Unsupported::ReturnAddress);
+    assert_eq!(
+        at(&made, [448, 460, 461, 508]),
+        [rsp(8), frame(64), unknown, unknown]
+    );
+    // Nothing is known of a switch that is not there.
+    assert_eq!(
+        at(&made, [511, 512, 575, 576]),
+        [unknown, unknown, unknown, rsp(8)]
+    );
     let behind = 384 + 8 + clone.len() as u64;
     assert_eq!(
         at(&made, [384, behind - 4, behind - 3, behind - 1, behind]),
         [rsp(8), frame(64), Rule::End, Rule::End, Rule::None]
     );
-    assert_eq!(at(&made, [448]), [rsp(8)]);
 
     made.go = false;
     assert_eq!(at(&made, [192, 256, 320]), [rsp(8); 3]);
