@@ -19,13 +19,6 @@ const OPTIONS: pool::Options = pool::Options {
     patience: Duration::from_secs(20),
 };
 
-const PUBLISHER: pool::Options = pool::Options {
-    name: "publisher",
-    threads: 1,
-    queue: 16_384,
-    patience: Duration::from_secs(20),
-};
-
 /// What one file may cost. The kernel would take no larger image.
 pub(super) const LIMITS: Limits = Limits {
     image_bytes: 64 << 20,
@@ -79,8 +72,7 @@ pub(crate) type Wake = dyn Fn() + Send + Sync;
 /// The threads, which may be shared by those who submit.
 pub(super) struct Builder {
     pool: Pool<Job>,
-    /// Waits for the kernel, which no table takes part in.
-    publisher: Pool<Arc<NewPieces>>,
+    publisher: Sender<Arc<NewPieces>>,
 }
 
 impl Builder {
@@ -92,7 +84,8 @@ impl Builder {
     ) -> io::Result<(Self, Receiver<Done>)> {
         let (results, done) = channel();
         let reply = Reply { results, wake };
-        let (lost, published) = (reply.clone(), reply.clone());
+        let lost = reply.clone();
+        let publisher = start_publisher(reply.clone())?;
         let work = move |job: &Job| match job {
             Job::Identify(file) => reply.send(Done::Identified(file.id(), contents_of(file))),
             Job::Load(slot, contents) => load(*slot, contents, cache.as_ref(), &reply),
@@ -108,15 +101,9 @@ impl Builder {
                 lost.send(Done::Loaded(*slot, key, Err(NoTable::Unreadable)));
             }
         };
-        let publish = move |new: &Arc<NewPieces>| {
-            let done = new.publish();
-            published.send(Done::Published(Arc::clone(new), done));
-        };
         let builder = Self {
             pool: Pool::start(OPTIONS, work, give_up)?,
-            publisher: Pool::start(PUBLISHER, publish, |_, why| {
-                tracing::error!("kernel memory for unwind tables is not published: {why}");
-            })?,
+            publisher,
         };
         Ok((builder, done))
     }
@@ -133,13 +120,28 @@ impl Builder {
 
     /// Has programs find pieces soon.
     pub(super) fn publish(&self, new: Arc<NewPieces>) {
-        self.publisher.submit(new);
+        // It ends with the builder.
+        let _ = self.publisher.send(new);
     }
 
     /// Lets no file hold up the others. To be called now and then.
     pub(super) fn tend(&self) {
         self.pool.tend();
     }
+}
+
+/// A thread of its own: it waits for the kernel, which no file can hold up, and another thread would wait as long.
+fn start_publisher(reply: Reply) -> io::Result<Sender<Arc<NewPieces>>> {
+    let (publisher, submitted) = channel::<Arc<NewPieces>>();
+    std::thread::Builder::new()
+        .name("publisher".to_owned())
+        .spawn(move || {
+            for new in submitted {
+                let done = new.publish();
+                reply.send(Done::Published(new, done));
+            }
+        })?;
+    Ok(publisher)
 }
 
 #[derive(Clone)]
