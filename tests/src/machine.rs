@@ -14,7 +14,6 @@ pub fn say(line: &str) {
 
 /// True, with a line that says so and how many it are by now, where `thermograph` cannot run at all.
 pub fn skipped(test: &str) -> bool {
-    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let why = if !rustix::process::geteuid().is_root() {
         "it takes root to load kernel programs"
     } else if !Path::new("/sys/kernel/btf/vmlinux").exists() {
@@ -22,9 +21,15 @@ pub fn skipped(test: &str) -> bool {
     } else {
         return false;
     };
-    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-    say(&format!("SKIPPED: {test}: {why} ({count} skipped so far)"));
+    skip(test, why);
     true
+}
+
+/// A line that says what is not tested, why, and how many these are by now.
+pub fn skip(what: &str, why: &str) {
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    say(&format!("SKIPPED: {what}: {why} ({count} skipped so far)"));
 }
 
 /// A part of the machine; given back on drop, and by the kernel however a test ends.

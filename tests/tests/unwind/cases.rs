@@ -3,10 +3,10 @@
 
 use crate::verdict::{Judged, allowed, none};
 use crate::{record, side_by_side};
-use fixtures::unwind::Case;
+use fixtures::unwind::{Case, LEFT_OUT};
 use std::time::Duration;
 use tests::cpu_time;
-use tests::machine::{Machine, say, skipped};
+use tests::machine::{Machine, say, skip, skipped};
 use tests::thermograph::Run;
 
 /// The part of the stacks of a case that must be exact.
@@ -53,6 +53,9 @@ fn is_steady(case: &Case) -> bool {
 
 /// Records some cases and judges each by what has its name.
 fn judge_each<'a>(cases: impl Iterator<Item = &'a Case> + Clone, hertz: u32, seconds: f64) {
+    for (case, why) in LEFT_OUT {
+        skip(case, why);
+    }
     let stacks = {
         let _machine = Machine::alone();
         record(hertz, &side_by_side(cases.clone(), seconds))
