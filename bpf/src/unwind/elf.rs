@@ -40,6 +40,8 @@ pub(super) struct Elf {
     pub(super) position_independent: bool,
     /// Names of functions, unless the file is stripped.
     pub(super) symbols: Option<Symbols>,
+    /// The procedure linkage table.
+    pub(super) plt: Option<Stubs>,
     /// Whether the Go linker made it.
     pub(super) go: bool,
     /// The dynamic linker that it asks for, as far as it is read.
@@ -54,6 +56,15 @@ pub(super) struct Elf {
 pub(super) struct Symbols {
     pub(super) entries: Range<u64>,
     pub(super) names: Range<u64>,
+}
+
+/// A section of small pieces of code.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stubs {
+    /// In the file.
+    pub(super) offset: u64,
+    pub(super) address: u64,
+    pub(super) size: u64,
 }
 
 /// A section of call frame information.
@@ -131,6 +142,7 @@ impl Elf {
             entry: header.e_entry(LittleEndian),
             position_independent: header.e_type(LittleEndian) == elf::ET_DYN,
             symbols: None,
+            plt: None,
             go: false,
             interpreter: segment(elf::PT_INTERP).and_then(|segment| interpreter(file, segment)),
             build_id: program_headers
@@ -181,6 +193,13 @@ impl Elf {
                 Some(b".eh_frame") => self.add_frames(file, &found, FramesKind::EhFrame),
                 Some(b".debug_frame") => self.add_frames(file, &found, FramesKind::DebugFrame),
                 Some(b".note.go.buildid") => self.go = true,
+                Some(b".plt") => {
+                    self.plt = content(&found).map(|range| Stubs {
+                        offset: range.start,
+                        address: found.sh_addr(LittleEndian),
+                        size: range.end - range.start,
+                    });
+                }
                 Some(b".symtab") => {
                     let names = section(file, header, found.sh_link(LittleEndian).into());
                     self.symbols = names.and_then(|names| {

@@ -6,6 +6,7 @@ use super::code::Code;
 use super::elf::{Elf, Symbols};
 use super::error::BuildError;
 use super::metered::Metered;
+use super::plt;
 use super::registers::Machine;
 use super::rule::{Cfa, Packed, Rbx, Rule, Saved, Unsupported};
 use super::source::Source;
@@ -90,6 +91,9 @@ impl Landmarks {
         if is_entry(file, elf)? {
             let range = elf.entry..elf.entry.saturating_add(ENTRY_BYTES);
             landmarks.fallbacks.push((range, Rule::End));
+        }
+        if let Some(stubs) = &elf.plt {
+            landmarks.fallbacks.extend(plt::rules(file, stubs)?);
         }
         let names: &[_] = match elf.go {
             true => &GO,

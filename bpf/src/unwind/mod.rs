@@ -21,6 +21,7 @@ mod identity;
 mod inflate;
 mod landmarks;
 mod metered;
+mod plt;
 mod registers;
 mod rule;
 mod section;

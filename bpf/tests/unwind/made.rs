@@ -93,6 +93,8 @@ pub(crate) struct Made {
     /// Name, address, size of functions.
     pub(crate) symbols: Vec<(&'static str, u64, u64)>,
     pub(crate) go: bool,
+    /// Size of `.plt`, with which the code begins.
+    pub(crate) plt: u64,
 }
 
 impl Made {
@@ -111,6 +113,7 @@ impl Made {
             interpreter: None,
             symbols: Vec::new(),
             go: false,
+            plt: 0,
         }
     }
 
@@ -156,6 +159,10 @@ impl Made {
         ];
         if self.go {
             list.push((".note.go.buildid", 7, 2, 0, (0, 0), 0));
+        }
+        if self.plt > 0 {
+            let place = (self.code_offset, self.plt);
+            list.push((".plt", 1, 6, self.code_address, place, 0));
         }
         let mut strings = b"\0".to_vec();
         let mut headers = Vec::new();

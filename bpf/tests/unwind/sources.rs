@@ -151,6 +151,33 @@ fn entry_of_a_library() {
     }
 }
 
+/// Stubs of the procedure linkage table are known by their bytes, for LLVM's linker writes no call frame information for
+/// them; of other bytes nothing is known.
+#[test]
+fn stubs_of_llvm() {
+    let first = [
+        &[0xff, 0x35, 1, 2, 3, 4, 0xff, 0x25, 1, 2, 3, 4][..],
+        &[0; 4],
+    ]
+    .concat();
+    let other = [0xff, 0x25, 1, 2, 3, 4, 0x68, 0, 0, 0, 0, 0xe9, 1, 2, 3, 4];
+    let mut made = Made::new(functions(Cfi::eh_frame(), &[(48, 30)]));
+    made.plt = 48;
+    let code = [&first[..], &other, &other].concat();
+    made.code[..48].copy_from_slice(&code);
+    let stub = Rule::Frame {
+        cfa: Cfa::Plt { pushed: 11 },
+        saved: Saved::Nothing,
+        rbx: Rbx::Unchanged,
+    };
+    assert_eq!(
+        at(&made, [0, 5, 6, 15, 16, 47, 48]),
+        [rsp(16), rsp(16), rsp(24), rsp(24), stub, stub, rsp(8)]
+    );
+    made.code[22] = 0x90;
+    assert_eq!(at(&made, [0, 16, 48]), [Rule::None, Rule::None, rsp(8)]);
+}
+
 /// Go's functions that change stacks are steps by frame pointer from where that is set up to where the frame is gone; where
 /// there is none (Go before 1.21), and where nobody comes back, a stack ends behind the instruction that changes stacks, and
 /// not before. Its entries end stacks; the assembly counts, not what wraps it. Frames have the frame pointer that Go's linker
