@@ -8,14 +8,14 @@ use crate::{Error, FileId, pod};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
-/// Lists of more mappings than this, a handful of which would fill the memory for all, have half of it together.
-const LONG: usize = 512;
+/// Lists of more bytes than this (512 mappings), a handful of which would fill the memory for all, have half of it together.
+const LONG: u64 = 16 << 10;
 
 /// Mappings that fit into a list.
 pub const LONGEST_LIST: usize = types::mapping_limits::MAX_MAPPINGS.0 as usize;
@@ -41,7 +41,6 @@ pub struct List {
     extent: Extent,
     count: u32,
     dropped: Rc<RefCell<Vec<Extent>>>,
-    long: Rc<Cell<u64>>,
 }
 
 impl List {
@@ -53,9 +52,6 @@ impl List {
 
 impl Drop for List {
     fn drop(&mut self) {
-        if self.count as usize > LONG {
-            self.long.update(|bytes| bytes - self.bytes());
-        }
         self.dropped.borrow_mut().push(self.extent);
     }
 }
@@ -79,8 +75,8 @@ pub(crate) struct Lists {
     processes: MapHandle,
     published: MapHandle,
     next: u64,
-    /// Bytes of long lists, and what they may be.
-    long: Rc<Cell<u64>>,
+    /// Bytes of long lists, until they are free, and what they may be.
+    long: u64,
     long_limit: u64,
     dropped: Rc<RefCell<Vec<Extent>>>,
     waiting: Vec<Extent>,
@@ -97,7 +93,7 @@ impl Lists {
             MapHandle::try_from(map).map_err(Error::map("open the maps of processes"))
         };
         Ok(Self {
-            long: Rc::default(),
+            long: 0,
             long_limit: budget.limit() / 2,
             pieces: Pieces::new(pieces, numbers, budget),
             views: BTreeMap::new(),
@@ -113,15 +109,14 @@ impl Lists {
     pub(crate) fn make(&mut self, mappings: &[UnwindMapping]) -> Result<Option<Rc<List>>, Error> {
         let mappings = mappings.get(..LONGEST_LIST).unwrap_or(mappings);
         let bytes = size_of::<types::list_header>() + size_of::<types::mapping>() * mappings.len();
-        let is_long = mappings.len() > LONG;
-        if is_long && self.long.get() + bytes as u64 > self.long_limit {
+        if is_long(bytes as u64) && self.long + bytes as u64 > self.long_limit {
             return Ok(None);
         }
         let Some(extent) = self.pieces.allocate(bytes)? else {
             return Ok(None);
         };
-        if is_long {
-            self.long.update(|bytes| bytes + extent.bytes());
+        if is_long(extent.bytes()) {
+            self.long += extent.bytes();
         }
         // At the start, or where lists grow faster than pieces are made for later.
         if !self.pieces.is_known(extent) {
@@ -141,7 +136,6 @@ impl Lists {
             extent,
             count: mappings.len() as u32,
             dropped: Rc::clone(&self.dropped),
-            long: Rc::clone(&self.long),
         })))
     }
 
@@ -226,6 +220,9 @@ impl Lists {
             if let Some(view) = self.view(extent.piece)? {
                 view.publish(extent.start as usize, 0u64);
             }
+            if is_long(extent.bytes()) {
+                self.long = self.long.saturating_sub(extent.bytes());
+            }
             self.pieces.free(extent);
         }
         self.pieces.trim();
@@ -247,6 +244,10 @@ impl Lists {
         }
         Ok(self.views.get(&piece))
     }
+}
+
+fn is_long(bytes: u64) -> bool {
+    bytes > LONG
 }
 
 fn entry(mapping: &UnwindMapping) -> types::mapping {

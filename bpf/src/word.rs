@@ -104,6 +104,8 @@ pub enum Outcome {
     Compat32,
     /// The mappings of the program changed during the walk.
     ListChanged,
+    /// Code at an address where something else was mapped until a moment ago.
+    Remapped,
     /// The stack of this count never reached the agent.
     RingFull,
     /// An outcome of a newer kernel program.
@@ -148,6 +150,7 @@ impl Outcome {
             (o::OUTCOME_COMPAT_32, _) => Outcome::Compat32,
             (o::OUTCOME_LIST_CHANGED, _) => Outcome::ListChanged,
             (o::OUTCOME_GUESSED, _) => Outcome::Guessed,
+            (o::OUTCOME_REMAPPED, _) => Outcome::Remapped,
             _ => Outcome::Unknown(payload),
         }
     }
@@ -195,6 +198,7 @@ impl Outcome {
             Outcome::Guessed => "guessed",
             Outcome::Compat32 => "compat_32",
             Outcome::ListChanged => "mappings_changed",
+            Outcome::Remapped => "remapped",
             Outcome::RingFull => "stack_lost",
             Outcome::Unknown(_) => "unknown",
         }
@@ -240,6 +244,7 @@ impl Outcome {
             Outcome::Guessed => "[frames may be missing: no unwind rule, frame pointer used]",
             Outcome::Compat32 => "[32-bit process]",
             Outcome::ListChanged => "[stack uncertain: mappings changed]",
+            Outcome::Remapped => "[stack cut: code mapped just now]",
             Outcome::RingFull => "[stack lost: ring full]",
             Outcome::Unknown(_) => "[unknown outcome]",
         })

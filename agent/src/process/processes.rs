@@ -175,7 +175,7 @@ impl Processes {
                 continue;
             }
             Arc::make_mut(&mut program.mappings).insert(mapping);
-            program.publication.is_outdated();
+            program.publication.outdate();
             self.unpublished.insert(tgid);
         }
     }
@@ -202,7 +202,7 @@ impl Processes {
             }
             last.ended.get_or_insert(program.begin);
             // No walk is of the old program any more.
-            last.publication.is_outdated();
+            last.publication.outdate();
         }
         if !program.publication.is_done() {
             self.unpublished.insert(tgid);
@@ -262,14 +262,14 @@ impl Processes {
         self.unpublished.insert(mmap.tgid);
         match Arc::make_mut(&mut program.mappings).insert(mapping) {
             Inserted::Already => {
-                program.publication.is_unconfirmed();
+                program.publication.unconfirm();
                 return;
             }
             Inserted::Yes => {}
             // What was mapped there before is gone all the same.
             Inserted::No => self.trouble.mappings_dropped += 1,
         }
-        program.publication.is_outdated();
+        program.publication.outdate();
         program.publication.is_waiting(time);
     }
 }

@@ -119,8 +119,9 @@ impl Repair {
     }
 
     /// The mappings were other ones indeed: this program is worth looking at.
-    pub(super) fn was_needed(&mut self) {
+    pub(super) fn was_needed(&mut self, now: u64) {
         self.pause = REPAIR.0;
+        self.not_before = self.not_before.min(now.saturating_add(self.pause));
     }
 }
 
@@ -137,7 +138,7 @@ mod tests {
             due.count()
         };
         assert_eq!(looks(&mut repair, 0..60), 6);
-        repair.was_needed();
-        assert_eq!(looks(&mut repair, 63..66), 2);
+        repair.was_needed(60_000_000_000);
+        assert_eq!(looks(&mut repair, 61..64), 2);
     }
 }

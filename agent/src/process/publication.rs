@@ -6,6 +6,10 @@ use std::rc::Rc;
 
 /// Least and most time between two tries to publish while a program is beginning, nanoseconds.
 const RETRY: (u64, u64) = (100_000, 100_000_000);
+/// Least time between two times that walks are told the same: memory may be made executable again and again.
+const CONFIRM: u64 = 4_000_000;
+/// Longest time between two tries of a program for whose list there is no memory, nanoseconds.
+const REFUSED: u64 = 10_000_000_000;
 /// Kernel memory of a list that was replaced is free only some milliseconds later, so a process that changes its mappings
 /// without end may take this much at once, and so many bytes a second.
 const BURST_BYTES: u64 = 256 << 10;
@@ -31,17 +35,21 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    /// The mappings have changed: what was told is not true any more.
-    pub(super) fn is_outdated(&mut self) {
+    /// The mappings have changed: what was told is not true any more. One that was refused waits for its turn all the same.
+    pub(super) fn outdate(&mut self) {
         self.list = None;
         self.since = None;
-        self.pause = 0;
-        self.not_before = 0;
+        if !self.refused {
+            self.pause = 0;
+            self.not_before = 0;
+        }
     }
 
-    /// The mappings are the same, but some of them are new: walks do not go by those until they are told again.
-    pub(super) fn is_unconfirmed(&mut self) {
-        self.since = None;
+    /// The mappings are the same, but some of them are new: walks may not go by those until they are told again.
+    pub(super) fn unconfirm(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.not_before = self.not_before.max(since.saturating_add(CONFIRM));
+        }
     }
 
     /// The list to be published; nothing if there is none of the mappings as they are now.
@@ -58,6 +66,8 @@ impl Publication {
     pub(super) fn done(&mut self, now: u64) {
         self.since = Some(now);
         self.refused = false;
+        self.pause = 0;
+        self.not_before = 0;
     }
 
     /// Whether walks use the list.
@@ -130,7 +140,8 @@ impl Publication {
 
     /// Notes that it could not be published for want of memory.
     pub(super) fn try_later(&mut self, now: u64) {
-        self.not_before = now.saturating_add(RETRY.1);
+        self.pause = (self.pause * 2).clamp(RETRY.1, REFUSED);
+        self.not_before = now.saturating_add(self.pause);
     }
 }
 
@@ -153,7 +164,7 @@ mod tests {
         let mut bytes = 0;
         let (mut written, mut refused) = (0, 0);
         for now in (SECOND..SECOND * 11).step_by(1_000_000) {
-            publication.is_outdated();
+            publication.outdate();
             if publication.due() <= now {
                 publication.wrote(list, now);
                 publication.done(now);
@@ -176,7 +187,7 @@ mod tests {
     fn usual_programs_are_not_paced() {
         let mut publication = Publication::default();
         for (mappings, now) in (1..100).zip((SECOND..).step_by(1_000_000)) {
-            publication.is_outdated();
+            publication.outdate();
             assert!(publication.due() <= now, "{mappings}");
             publication.wrote(32 * mappings, now);
         }

@@ -104,7 +104,7 @@ impl Processes {
                     .files()
                     .any(|file| files.contains(&file.id()))
             {
-                program.publication.is_outdated();
+                program.publication.outdate();
                 self.unpublished.insert(*tgid);
             }
         }
@@ -119,7 +119,7 @@ impl Processes {
                 // The main thread may end long before the others.
                 && !Path::new(&format!("/proc/{tgid}")).exists()
             {
-                last.publication.is_outdated();
+                last.publication.outdate();
             }
         }
     }

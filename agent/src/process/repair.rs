@@ -66,6 +66,17 @@ impl Processes {
         self.read(tgid)
     }
 
+    /// Looks at /proc because code was mapped in the place of other code and nothing that was recorded since `begin`
+    /// (CLOCK_MONOTONIC nanoseconds) tells of that: it was data, which leaves no record.
+    pub(crate) fn repair_remapped(&mut self, tgid: u32, generation: u64, begin: u64) {
+        let programs = self.by_tgid.get(&tgid);
+        let last = programs.and_then(|programs| programs.last());
+        if last.is_some_and(|last| last.begin <= generation && last.last_mapped < begin) {
+            self.trouble.repairs += 1;
+            self.read(tgid);
+        }
+    }
+
     /// Takes a process's mappings from /proc; false if it is gone, has none, or does not let them be read.
     pub(super) fn read(&mut self, tgid: u32) -> bool {
         let before = monotonic_nanos();
@@ -95,14 +106,14 @@ impl Processes {
             Some(last) => {
                 last.read_at = before;
                 last.last_mapped = before;
-                self.unpublished.insert(tgid);
                 if *last.mappings == mappings {
-                    last.publication.is_unconfirmed();
+                    last.publication.unconfirm();
+                    self.unpublished.insert(tgid);
                     return true;
                 }
-                last.repair.was_needed();
+                last.repair.was_needed(before);
                 last.mappings = Arc::new(mappings);
-                last.publication.is_outdated();
+                last.publication.outdate();
             }
             // Whatever began it has left no record.
             None => programs.push(Program::new(0, Arc::new(mappings), before)),

@@ -13,11 +13,12 @@ pub(super) struct Resolved {
     pub(super) files: HashMap<FileId, Arc<MappedFile>>,
 }
 
-/// Gives each sample its owner and its stack in final words.
+/// Gives each sample of a window that began at `begin` (CLOCK_MONOTONIC nanoseconds) its owner and its stack in final words.
 pub(super) fn resolve(
     counted: Counted,
     processes: &mut Processes,
     owners: &mut Owners,
+    begin: u64,
 ) -> Resolved {
     let names: HashMap<_, _> = counted
         .threads
@@ -28,6 +29,7 @@ pub(super) fn resolve(
     let mut resolver = Resolver {
         bodies: &counted.stacks,
         processes,
+        begin,
         by_process: HashMap::new(),
         distinct: HashSet::new(),
         files: HashMap::new(),
@@ -53,6 +55,7 @@ pub(super) fn resolve(
 struct Resolver<'a> {
     bodies: &'a HashMap<u64, Box<[Word]>>,
     processes: &'a mut Processes,
+    begin: u64,
     /// Threads of one program share mappings, so they share stacks.
     by_process: HashMap<(u32, u64, u64), Arc<[Word]>>,
     /// Equal stacks of different processes are one.
@@ -87,6 +90,10 @@ impl Resolver<'_> {
         // The walk met an address that is mapped nowhere by what it was told.
         if matches!(outcome, Outcome::NoMapping | Outcome::Astray) {
             self.processes.repair(thread.tgid, thread.generation);
+        }
+        if outcome == Outcome::Remapped {
+            self.processes
+                .repair_remapped(thread.tgid, thread.generation, self.begin);
         }
         let words = if body.iter().any(is_unresolved) {
             self.resolved(thread, body)

@@ -110,9 +110,9 @@ impl<'obj> Sampler<'obj> {
             unsent: VecDeque::new(),
         };
         sampler.load_tables()?;
-        sampler.profiler.follow_cpus()?;
         // There is no sample of before.
         sampler.window = Moment::now();
+        sampler.profiler.follow_cpus()?;
         sampler.window_end = end_of_window(sampler.window);
         if let Err(error) = setpriority_process(None, NICE) {
             tracing::debug!("the sampling thread gets no priority: {error}");
@@ -340,7 +340,8 @@ impl<'obj> Sampler<'obj> {
             self.publish();
         }
         let begin = self.window;
-        let Resolved { samples, files } = resolve(counted, &mut self.processes, &mut self.owners);
+        let Resolved { samples, files } =
+            resolve(counted, &mut self.processes, &mut self.owners, begin.steady);
         // A sample may still be drained in the window after the one its process ended in.
         self.processes.forget_ended(begin.steady);
         let unwinder = self.profiler.unwinder();

@@ -47,7 +47,10 @@ struct published {
 	u32 start;
 	u32 count;
 	u32 unused;
-	/* CLOCK_MONOTONIC of the last mapping it tells of: what was mapped later may lie where it has something else. */
+	/*
+	 * CLOCK_MONOTONIC of the last mapping it tells of: what was mapped later may lie where it has something else. (And
+	 * what another thread was about to map at that moment, which nobody can know.)
+	 */
 	u64 last;
 };
 

@@ -47,10 +47,11 @@ int BPF_PROG(on_address_given, unsigned long address, struct vm_unmapped_area_in
 	struct process_state *process;
 
 	/* No page: an error number. */
-	if (!list || address % 4096 || end <= address)
+	if (!list || address % 4096 || end <= address || !lists_within(list, address, end))
 		return 0;
-	process = bpf_task_storage_get(&processes, leader, 0, 0);
-	if (process && process->generation == list->generation && lists_within(list, address, end))
+	/* One that was there before the agent has none yet. */
+	process = bpf_task_storage_get(&processes, leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (process && process->generation == list->generation)
 		add_remapped(process, list->last, address, end);
 	return 0;
 }

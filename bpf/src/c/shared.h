@@ -50,6 +50,8 @@ enum outcome {
 	OUTCOME_LIST_CHANGED = 17,
 	/* The entry was reached, but a frame pointer stood in for a rule that a file does not have. */
 	OUTCOME_GUESSED = 18,
+	/* An address where something has been mapped that the list does not tell of: see remap.h. */
+	OUTCOME_REMAPPED = 19,
 };
 
 enum limits {
@@ -131,7 +133,7 @@ struct stack_record {
 	u64 hash;
 	u32 window;
 	u32 length;
-	/* Of the process that it was seen in first. */
+	/* Of the process that sent it. */
 	u32 tgid;
 	u32 unused;
 	u64 words[MAX_WORDS];

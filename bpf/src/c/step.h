@@ -90,6 +90,8 @@ enum found {
 	/* What was found may change without a new list. */
 	FOUND_FOR_NOW = 1,
 	FOUND_NOTHING = 2,
+	/* The list does not tell of what is there now. */
+	FOUND_REMAPPED = 3,
 };
 
 /*
@@ -185,7 +187,7 @@ __noinline int find_frame(struct walk *w, u64 pc)
 	if (!w->list.id)
 		return FOUND_FOR_NOW;
 	if (pc - w->remapped < w->remapped_bytes)
-		return FOUND_NOTHING;
+		return FOUND_REMAPPED;
 	if (pc < w->mapping.start || pc >= w->mapping.end) {
 		struct table *table = 0;
 
@@ -472,7 +474,7 @@ __noinline int step(struct walk *w)
 	pc = w->ip - !w->exact;
 	/* Nothing on a CPU that came online after the agent and has a higher number than the others. */
 	cache = bpf_map_lookup_elem(&frame_cache, &cpu);
-	if (cache && pc - w->remapped >= w->remapped_bytes)
+	if (cache && w->list.id && pc - w->remapped >= w->remapped_bytes)
 		frame = cached_frame(cache, w, pc);
 	if (!frame) {
 		frame = &w->found;
@@ -486,6 +488,9 @@ __noinline int step(struct walk *w)
 				return end_walk(w, OUTCOME_ASTRAY, 0);
 			append(w, w->found.word);
 			return end_walk(w, OUTCOME_NO_MAPPING, 0);
+		case FOUND_REMAPPED:
+			/* By the end of the window, when others are looked up, there may be a third thing. */
+			return end_walk(w, OUTCOME_REMAPPED, 0);
 		}
 	}
 	w->frames++;

@@ -77,7 +77,7 @@ static __always_inline void name_thread(void *set, struct task_struct *task, con
 
 static __always_inline bool is_power_of_two(u64 n)
 {
-	return !(n & (n - 1));
+	return n && !(n & (n - 1));
 }
 
 SEC("perf_event")
