@@ -39,8 +39,8 @@ pub(crate) struct Processes {
     pub(super) by_tgid: HashMap<u32, Vec<Program>>,
     /// Those whose mappings the walk is still to be told of.
     pub(super) unpublished: HashSet<u32>,
-    /// Files that were mapped since they were asked for last.
-    mapped: Vec<FileId>,
+    /// Files that were mapped since they were asked for last, and when, CLOCK_MONOTONIC nanoseconds.
+    mapped: Vec<(FileId, u64)>,
     pub(super) files: Files,
     pub(super) maps: maps::Reader,
     pub(super) inspector: Inspector,
@@ -121,8 +121,8 @@ impl Processes {
         self.inspector.tend();
     }
 
-    /// Files that were mapped since the last call.
-    pub(crate) fn take_mapped(&mut self) -> Vec<FileId> {
+    /// Files that were mapped since the last call, and when, CLOCK_MONOTONIC nanoseconds.
+    pub(crate) fn take_mapped(&mut self) -> Vec<(FileId, u64)> {
         std::mem::take(&mut self.mapped)
     }
 
@@ -242,7 +242,8 @@ impl Processes {
         let file = self
             .files
             .of_mapping(mmap.tgid, range, mmap.offset, &hint, generation);
-        self.mapped.extend(file.as_ref().map(|file| file.id()));
+        self.mapped
+            .extend(file.as_ref().map(|file| (file.id(), time)));
         let mapping = Mapping {
             start: mmap.start,
             end: mmap.end,

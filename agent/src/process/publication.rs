@@ -82,7 +82,10 @@ impl Publication {
 
     /// Notes how long walks had to wait, if they go by the list now.
     pub(super) fn measure(&mut self, delays: &PublishDelays) {
-        let (Some(published), Some(recorded)) = (self.since, self.waiting_since.take()) else {
+        let Some(published) = self.since else {
+            return;
+        };
+        let Some(recorded) = self.waiting_since.take() else {
             return;
         };
         let delay = published.saturating_sub(recorded) as f64 / 1e9;

@@ -6,6 +6,7 @@ use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, List, Published, Slot, Unwinder};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::collections::{HashMap, HashSet};
+use std::f64::consts::SQRT_2;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(crate) struct PublishDelays {
 impl Default for PublishDelays {
     fn default() -> Self {
         // From 50 us to 1.6 s.
-        let histogram = || Histogram::new(exponential_buckets(50e-6, 2.0, 16));
+        let histogram = || Histogram::new(exponential_buckets(50e-6, SQRT_2, 31));
         Self {
             program: histogram(),
             mapping: histogram(),

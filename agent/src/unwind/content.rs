@@ -1,9 +1,9 @@
 //! What is known of one distinct content of files, and what a budget makes of many.
 
 use super::builder::Contents;
+use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, NoTable};
 use std::collections::HashSet;
-use std::time::Instant;
 
 /// Windows after its last sample, or its loading, in which a table is not given up.
 const KEPT_WINDOWS: u64 = 3;
@@ -21,8 +21,8 @@ pub(super) struct Content {
     pub(super) bytes: u64,
     /// Window of its last sample, or in which its table was loaded.
     pub(super) used: u64,
-    /// When its table was first wanted; nothing once it was there.
-    pub(super) since: Option<Instant>,
+    /// When its table was first wanted, CLOCK_MONOTONIC nanoseconds; nothing once it was there.
+    pub(super) since: Option<u64>,
     /// Times in a row that its table found no room although there should have been.
     pub(super) refusals: u32,
 }
@@ -45,9 +45,14 @@ impl Content {
             files: HashSet::from([file]),
             bytes: 0,
             used: window,
-            since: Some(Instant::now()),
+            since: Some(monotonic_nanos()),
             refusals: 0,
         }
+    }
+
+    /// A file that holds it was mapped then, CLOCK_MONOTONIC nanoseconds.
+    pub(super) fn want_since(&mut self, time: u64) {
+        self.since = self.since.map(|since| since.min(time));
     }
 
     /// Whether it was sampled in this window and has no table for want of room.

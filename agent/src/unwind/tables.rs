@@ -4,6 +4,7 @@ use super::builder::{Builder, Contents, Done, Key, Loaded, Wake};
 use super::cache::Cache;
 use super::content::{Content, Plan, Room, State, plan};
 use crate::process::Settled;
+use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, NewPieces, NoTable, Slot, Unwinder};
 use prometheus_client::metrics::histogram::Histogram;
 use std::collections::HashMap;
@@ -118,14 +119,18 @@ impl Tables {
         self.slots.get(&file).copied()
     }
 
-    /// These files have been mapped anew: a table that was given up is loaded again, if there is room.
-    pub(crate) fn mapped(&mut self, unwinder: &Unwinder, files: &[FileId]) {
-        for file in files {
-            let Some(slot) = self.slots.get(file).copied() else {
+    /// These files have been mapped anew, at these times of CLOCK_MONOTONIC in nanoseconds: a table that was given up is loaded
+    /// again, if there is room.
+    pub(crate) fn mapped(&mut self, unwinder: &mut Unwinder, files: &[(FileId, u64)]) {
+        for (file, time) in files {
+            let Some(slot) = self.slot(unwinder, *file) else {
                 continue;
             };
-            if let Some(content) = self.contents.get(&slot)
-                && content.state == State::Missing(NoTable::OverBudget)
+            let Some(content) = self.contents.get_mut(&slot) else {
+                continue;
+            };
+            content.want_since(*time);
+            if content.state == State::Missing(NoTable::OverBudget)
                 && content.bytes <= room(unwinder).free()
             {
                 self.load_again(slot);
@@ -366,7 +371,8 @@ impl Tables {
             content.refusals = 0;
             content.used = self.window;
             if let Some(since) = content.since.take() {
-                self.delays.observe(since.elapsed().as_secs_f64());
+                let delay = monotonic_nanos().saturating_sub(since);
+                self.delays.observe(delay as f64 / 1e9);
             }
         }
     }
