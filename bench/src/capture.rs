@@ -37,7 +37,7 @@ pub(crate) enum Root {
     /// A place in code.
     Place {
         function: String,
-        /// The file's path, and the ELF address in it.
+        /// The file's name, and the ELF address in it.
         file: String,
         address: u64,
     },

@@ -2,11 +2,13 @@
 
 use crate::capture::Root;
 use crate::readelf::{self, Line};
+use crate::tables::files::find;
 use std::collections::HashMap;
+use std::env;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the agent says of stacks that have no user part to walk.
 const NO_USER_PART: [&str; 5] = [
@@ -43,13 +45,35 @@ pub(crate) enum End {
     Silent(String),
 }
 
-/// Entries of the files met so far.
-#[derive(Default)]
+/// Entries of the files met so far. The agent calls a file by its name without directories.
 pub(crate) struct Entries {
+    paths: HashMap<String, Vec<PathBuf>>,
     by_file: HashMap<String, Vec<Range<u64>>>,
 }
 
 impl Entries {
+    /// Of the programs and libraries of this host, and of the fixed inputs.
+    pub(crate) fn of_host() -> Entries {
+        let mut roots: Vec<PathBuf> = ["/usr", "/opt"].map(PathBuf::from).into();
+        roots.extend(env::home_dir().map(|home| home.join(".rustup")));
+        roots.extend(fixtures::Program::Short.path().parent().map(Path::to_owned));
+        Entries::of_files(find(&roots))
+    }
+
+    fn of_files(files: Vec<PathBuf>) -> Entries {
+        let mut paths: HashMap<String, Vec<PathBuf>> = HashMap::new();
+        for path in files {
+            if let Some(name) = path.file_name() {
+                let name = name.to_string_lossy().into_owned();
+                paths.entry(name).or_default().push(path);
+            }
+        }
+        Entries {
+            paths,
+            by_file: HashMap::new(),
+        }
+    }
+
     /// How a stack with this root ends.
     pub(crate) fn judge(&mut self, root: &Root) -> End {
         match root {
@@ -73,13 +97,15 @@ impl Entries {
         }
     }
 
-    /// ELF addresses of `file` that have no caller: what ELF calls its entry, and what its compiler says has no return
-    /// address. None of what is no file.
+    /// ELF addresses that have no caller, of all files of this name: what ELF calls the entry, and what the compiler says has no
+    /// return address. None of what is no file.
     fn of(&mut self, file: &str) -> &[Range<u64>] {
         if !self.by_file.contains_key(file) {
-            let mut ranges = without_return_address(Path::new(file));
-            if let Some(entry) = entry(Path::new(file)) {
-                ranges.push(entry..entry.saturating_add(ENTRY_BYTES));
+            let mut ranges = Vec::new();
+            for path in self.paths.get(file).into_iter().flatten() {
+                ranges.extend(without_return_address(path));
+                let entry = entry(path);
+                ranges.extend(entry.map(|entry| entry..entry.saturating_add(ENTRY_BYTES)));
             }
             self.by_file.insert(file.to_owned(), ranges);
         }
@@ -129,7 +155,6 @@ mod tests {
     #[test]
     fn entries_of_a_program() {
         let path = Program::Nested.path();
-        let file = path.to_string_lossy().into_owned();
         let start = entry(&path).unwrap();
         let compiled = without_return_address(&path);
         assert!(
@@ -138,10 +163,10 @@ mod tests {
         );
         let at = |address| Root::Place {
             function: String::new(),
-            file: file.clone(),
+            file: "nested".to_owned(),
             address,
         };
-        let mut entries = Entries::default();
+        let mut entries = Entries::of_files(vec![path.clone()]);
         assert_eq!(entries.judge(&at(start + 0x20)), End::Entry);
         assert_eq!(
             entries.judge(&at(start + 0x200)),
@@ -152,7 +177,7 @@ mod tests {
     /// Only what has no user part is whole without an entry.
     #[test]
     fn notes_are_the_agents_word() {
-        let mut entries = Entries::default();
+        let mut entries = Entries::of_files(Vec::new());
         let note = |text: &str| Root::Note(text.to_owned());
         assert_eq!(
             entries.judge(&note("[exiting]")),

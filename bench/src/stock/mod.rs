@@ -52,7 +52,7 @@ pub(crate) fn run(binary: &Binary, options: &Options) -> anyhow::Result<()> {
     let agent = agent
         .with_context(|| format!("there is no {}: run `make build`", binary.program.display()))?;
     let (begin, before) = (Instant::now(), process::usage(agent.pid()));
-    let mut entries = Entries::default();
+    let mut entries = Entries::of_host();
     println!(
         "Measured {}, {} Hz\n\n{}",
         machine::describe(),

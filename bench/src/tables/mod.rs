@@ -1,7 +1,7 @@
 //! The unwind tables of a whole host: their size, what building them costs, and whether they say what readelf says.
 
 mod agree;
-mod files;
+pub(crate) mod files;
 mod heap;
 
 use crate::agent::Binary;
