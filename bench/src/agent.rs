@@ -5,7 +5,7 @@ use crate::launched::Launched;
 use anyhow::{Context, ensure};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,21 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts it at so many samples a second and CPU; `None` where there is no such binary.
     pub(crate) fn start(binary: &Binary, hertz: u32) -> anyhow::Result<Option<Agent>> {
+        Agent::start_with(binary, hertz, |_, _| {})
+    }
+
+    /// The same with a directory of unwind tables of its own, in which there are none.
+    pub(crate) fn start_afresh(binary: &Binary, hertz: u32) -> anyhow::Result<Option<Agent>> {
+        Agent::start_with(binary, hertz, |command, files| {
+            command.arg("--cache-dir").arg(files.join("tables"));
+        })
+    }
+
+    fn start_with(
+        binary: &Binary,
+        hertz: u32,
+        change: impl FnOnce(&mut Command, &Path),
+    ) -> anyhow::Result<Option<Agent>> {
         let port = binary.port;
         let launched = Launched::start(format!("thermograph agent, {hertz} Hz"), |files| {
             let mut command = Command::new(&binary.program);
@@ -38,6 +53,7 @@ impl Agent {
                 .args(["agent", "--listen", &format!("127.0.0.1:{port}")])
                 .args(["-F", &hertz.to_string(), "--data-dir"])
                 .arg(files);
+            change(&mut command, files);
             command
         })?;
         let Some(mut launched) = launched else {
@@ -67,11 +83,16 @@ impl Agent {
         Ok(before)
     }
 
-    /// Sum of a counter over its labels, by its name on /metrics.
-    pub(crate) fn counter(&self, name: &str) -> anyhow::Result<f64> {
+    /// What it says of itself, in Prometheus's format.
+    pub(crate) fn metrics(&self) -> anyhow::Result<String> {
         let metrics =
             get(self.port, "/metrics").context("the agent does not answer on its port")?;
-        let metrics = String::from_utf8_lossy(&metrics);
+        Ok(String::from_utf8_lossy(&metrics).into_owned())
+    }
+
+    /// Sum of a counter over its labels, by its name on /metrics.
+    pub(crate) fn counter(&self, name: &str) -> anyhow::Result<f64> {
+        let metrics = self.metrics()?;
         let values = metrics.lines().filter(|line| {
             line.strip_prefix(name)
                 .is_some_and(|rest| rest.starts_with(['{', ' ']))

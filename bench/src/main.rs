@@ -4,6 +4,7 @@
 mod agent;
 mod bpf_stats;
 mod capture;
+mod freshness;
 mod launched;
 mod machine;
 mod peers;
@@ -41,6 +42,8 @@ enum Measurement {
     Walk(walk::Options),
     /// Whole stacks of programs as they are shipped: 15 minutes
     Stock(stock::Options),
+    /// How soon walks go by new programs and libraries: 3 minutes
+    Freshness(freshness::Options),
     /// Unwind tables of a whole host beside readelf: 2 minutes
     Tables(tables::Options),
 }
@@ -73,6 +76,7 @@ fn run(binary: &Binary, measurement: Measurement) -> anyhow::Result<()> {
         Measurement::Peers(options) => peers::run(binary, options),
         Measurement::Walk(options) => walk::run(binary, &options),
         Measurement::Stock(options) => stock::run(binary, &options),
+        Measurement::Freshness(options) => freshness::run(binary, &options),
         Measurement::Tables(options) => tables::run(binary, &options),
     }
 }

@@ -10,13 +10,15 @@ use crate::capture::Capture;
 use crate::launched::Launched;
 use crate::{bpf_stats, machine, process, workload};
 use anyhow::{Context, anyhow};
-use ends::{End, Entries};
+use ends::End;
+pub(crate) use ends::Entries;
 use programs::{PROGRAMS, Program, When};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+pub(crate) use table::{HEAD, LEGEND, row};
 
 /// From when a program is busy until it is looked at.
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -57,7 +59,7 @@ pub(crate) fn run(binary: &Binary, options: &Options) -> anyhow::Result<()> {
         "Measured {}, {} Hz\n\n{}",
         machine::describe(),
         options.hertz,
-        table::HEAD
+        HEAD
     );
     let wanted = |program: &&Program| {
         options.only.is_empty() || options.only.iter().any(|text| program.label.contains(text))
@@ -69,7 +71,7 @@ pub(crate) fn run(binary: &Binary, options: &Options) -> anyhow::Result<()> {
         }
         let seen = one(&agent, program, options, &mut entries)
             .with_context(|| format!("cannot look at {}", program.label))?;
-        println!("{}", table::row(program.label, &seen));
+        println!("{}", row(program.label, &seen));
     }
     let used = process::usage(agent.pid());
     println!(
@@ -77,7 +79,7 @@ pub(crate) fn run(binary: &Binary, options: &Options) -> anyhow::Result<()> {
         used.cpu.saturating_sub(before.cpu).as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0,
         used.peak_rss as f64 / 1e6,
         bpf_stats::map_bytes(agent.pid()) as f64 / 1e6,
-        table::LEGEND
+        LEGEND
     );
     Ok(())
 }
@@ -119,7 +121,7 @@ fn one(
     };
     let said = fs::read_to_string(running.files().join("out")).unwrap_or_default();
     let cpu_seconds = reported_cpu_seconds(&said);
-    let mut seen = seen(&capture, program, entries);
+    let mut seen = seen(&capture, program.processes, entries);
     seen.expected = cpu_seconds.map(|seconds| seconds * f64::from(options.hertz));
     Ok(seen)
 }
@@ -131,9 +133,10 @@ fn start(program: &Program) -> anyhow::Result<Launched> {
     workload::start(program.label, &script, arguments)
 }
 
-fn seen(capture: &Capture, program: &Program, entries: &mut Entries) -> Seen {
+/// What a capture shows of processes of these names.
+pub(crate) fn seen(capture: &Capture, processes: &[&str], entries: &mut Entries) -> Seen {
     let mut seen = Seen::default();
-    for stack in capture.of(program.processes) {
+    for stack in capture.of(processes) {
         seen.samples += stack.samples;
         seen.user_frames += stack.samples * stack.user_frames;
         *seen.ends.entry(entries.judge(&stack.root)).or_default() += stack.samples;
