@@ -260,6 +260,7 @@ impl Processes {
             }
         }
         program.last_mapped = time;
+        program.publication.is_waiting(time);
         self.unpublished.insert(mmap.tgid);
         match Arc::make_mut(&mut program.mappings).insert(mapping) {
             Inserted::Already => {
@@ -271,7 +272,6 @@ impl Processes {
             Inserted::No => self.trouble.mappings_dropped += 1,
         }
         program.publication.outdate();
-        program.publication.is_waiting(time);
     }
 }
 
