@@ -116,10 +116,6 @@ impl NewPieces {
         })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
-    }
-
     /// Lets programs find them, all in one call: each waits until no program still runs that began before it. To be followed by
     /// [`Unwinder::pieces_published`](crate::Unwinder::pieces_published).
     pub fn publish(&self) -> Result<(), Error> {
@@ -207,7 +203,13 @@ impl Pieces {
             .ok()
     }
 
-    /// Adds the pieces that programs cannot find yet, and will not soon.
+    /// Whether there are pieces that programs cannot find yet, and will not soon.
+    pub(crate) fn has_new(&self) -> bool {
+        let mut pieces = self.pieces.values();
+        pieces.any(|piece| piece.known == Known::No)
+    }
+
+    /// Adds them.
     pub(crate) fn add_new(&self, new: &mut NewPieces) -> Result<(), Error> {
         let unknown = self.pieces.iter();
         for (number, piece) in unknown.filter(|(_, piece)| piece.known == Known::No) {

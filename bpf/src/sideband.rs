@@ -256,6 +256,7 @@ impl<'a> Visitor<'a> for Reader {
         if record.prot & PROT_EXEC == 0 {
             return None;
         }
+        let path = record.filename.split(|byte| *byte == 0).next();
         let mmap = MmapRecord {
             tgid: record.pid,
             start: record.addr,
@@ -264,12 +265,7 @@ impl<'a> Visitor<'a> for Reader {
             device: (record.maj().unwrap_or(0), record.min().unwrap_or(0)),
             inode: record.ino().unwrap_or(0),
             inode_generation: record.ino_generation().unwrap_or(0),
-            path: record
-                .filename
-                .iter()
-                .copied()
-                .take_while(|byte| *byte != 0)
-                .collect(),
+            path: path.unwrap_or_default().to_vec(),
         };
         Self::record(&metadata, Event::Mmap(mmap))
     }

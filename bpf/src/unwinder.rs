@@ -70,13 +70,16 @@ impl Unwinder {
 
     /// New memory that programs cannot find yet, if there is some.
     pub fn new_pieces(&mut self) -> Result<Option<NewPieces>, Error> {
-        let mut new = NewPieces::none(&self.array)?;
         let (tables, lists) = (self.tables.pieces(), self.lists.pieces()?);
+        if !tables.has_new() && !lists.has_new() {
+            return Ok(None);
+        }
+        let mut new = NewPieces::none(&self.array)?;
         tables.add_new(&mut new)?;
         lists.add_new(&mut new)?;
         tables.are_coming(&new);
         lists.are_coming(&new);
-        Ok((!new.is_empty()).then_some(new))
+        Ok(Some(new))
     }
 
     /// Takes it for known that programs can find these.

@@ -205,8 +205,10 @@ impl<'obj> Sampler<'obj> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("cannot wait for events"),
         }
-        let mut ignored = [0; 8];
-        let _ = rustix::io::read(wake, &mut ignored);
+        if fds.first().is_some_and(|wake| !wake.revents().is_empty()) {
+            let mut ignored = [0; 8];
+            let _ = rustix::io::read(wake, &mut ignored);
+        }
         Ok(())
     }
 
