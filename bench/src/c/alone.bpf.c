@@ -3,22 +3,9 @@
  * The agent's walk and nothing else: nothing is counted but frames. Its tables and lists of mappings are those of a running
  * agent.
  */
+#include "frames.h"
 #include "process.h"
 #include "walk.h"
-
-struct frames {
-	u64 samples;
-	u64 user;
-	u64 kernel;
-};
-
-/* Sums of one CPU, over both programs: one of them runs at a time. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct frames);
-} frames SEC(".maps");
 
 static __always_inline int take(struct bpf_perf_event_data *ctx, bool kernel)
 {

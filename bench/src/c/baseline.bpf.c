@@ -3,24 +3,9 @@
  * What the walk is measured against: programs that do nothing but have the kernel walk a stack, by frame pointers in user
  * space, and count its frames. The idle task's stack is left alone, as by the agent.
  */
-#include "kernel.h"
-#include <bpf/bpf_helpers.h>
+#include "frames.h"
 
 #define MAX_FRAMES 127
-
-/* Sums of one CPU, over all three programs: one of them runs at a time. */
-struct frames {
-	u64 samples;
-	u64 user;
-	u64 kernel;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct frames);
-} frames SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

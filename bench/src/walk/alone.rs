@@ -1,26 +1,15 @@
 //! The agent's walk in programs that do nothing else, by the tables and lists of mappings of a running agent.
 
 use super::baseline::Part;
+use super::skeletons::alone::{AloneSkel, AloneSkelBuilder};
 use super::sums;
 use crate::bpf_stats;
 use crate::capture::Sums;
 use anyhow::Context;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapHandle, OpenObject};
-use skeleton::{AloneSkel, AloneSkelBuilder};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
-
-#[allow(
-    unreachable_pub,
-    clippy::undocumented_unsafe_blocks,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    unsafe_op_in_unsafe_fn
-)]
-mod skeleton {
-    include!(concat!(env!("OUT_DIR"), "/alone.skel.rs"));
-}
 
 /// The loaded programs.
 pub(crate) struct Alone<'object>(AloneSkel<'object>);

@@ -1,24 +1,13 @@
 //! The kernel's own walk, bpf_get_stack, in programs that do nothing else.
 
+use super::skeletons::baseline::{BaselineSkel, BaselineSkelBuilder};
 use super::sums;
 use crate::capture::Sums;
 use anyhow::Context;
 use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use skeleton::{BaselineSkel, BaselineSkelBuilder};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
-
-#[allow(
-    unreachable_pub,
-    clippy::undocumented_unsafe_blocks,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    unsafe_op_in_unsafe_fn
-)]
-mod skeleton {
-    include!(concat!(env!("OUT_DIR"), "/baseline.skel.rs"));
-}
 
 /// Which part of a stack is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod alone;
 mod baseline;
 mod load;
 mod measure;
+mod skeletons;
 mod sums;
 mod table;
 mod ticking;

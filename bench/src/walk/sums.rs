@@ -1,4 +1,4 @@
-//! What kernel programs that only walk say they have walked: `struct frames` of their sources.
+//! What kernel programs that only walk say they have walked: `struct frames` of `frames.h`.
 
 use crate::capture::Sums;
 use anyhow::bail;
