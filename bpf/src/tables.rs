@@ -118,6 +118,12 @@ impl Tables {
         &mut self.pieces
     }
 
+    /// The same with some for tables to come: most would else wait for it as long as it takes to build them.
+    pub(crate) fn stocked(&mut self) -> Result<&mut Pieces, Error> {
+        self.pieces.stock()?;
+        Ok(&mut self.pieces)
+    }
+
     pub(crate) fn mark(&mut self, slot: Slot, state: NoTable) {
         self.set_state(
             slot,

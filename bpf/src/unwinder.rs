@@ -70,7 +70,7 @@ impl Unwinder {
 
     /// New memory that programs cannot find yet, if there is some.
     pub fn new_pieces(&mut self) -> Result<Option<NewPieces>, Error> {
-        let (tables, lists) = (self.tables.pieces(), self.lists.pieces()?);
+        let (tables, lists) = (self.tables.stocked()?, self.lists.pieces()?);
         if !tables.has_new() && !lists.has_new() {
             return Ok(None);
         }

@@ -2,11 +2,10 @@
 
 use super::start;
 use crate::agent::{Agent, Binary};
-use crate::{process, workload};
+use crate::process;
 use anyhow::Context;
 use fixtures::Program;
 use std::ffi::OsString;
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,20 +46,12 @@ fn cpu_of(agent: &Agent, goes_on: impl FnOnce() -> anyhow::Result<()>) -> anyhow
 
 /// Returns how many were started a second.
 fn storm() -> anyhow::Result<f64> {
-    let arguments: [OsString; 4] = [
-        Program::Storm.path().into(),
+    let arguments: [OsString; 3] = [
         LENGTH.as_secs().to_string().into(),
         STORM.to_string().into(),
         Program::Quit.path().into(),
     ];
-    let script = "\"$1\" \"$2\" \"$3\" \"$4\" >report; mv report done";
-    let mut storm = workload::start("storm", script, arguments)?;
-    storm.wait_until_ready(|storm| storm.files().join("done").exists())?;
-    let report = fs::read_to_string(storm.files().join("done"))?;
-    let count = report.split_once("\"count\":").and_then(|(_, rest)| {
-        let digits = rest.split(',').next()?;
-        digits.parse::<f64>().ok()
-    });
-    let count = count.with_context(|| format!("storm reports no count: {report}"))?;
-    Ok(count / LENGTH.as_secs_f64())
+    let done = Program::Storm.start(arguments)?.finish()?;
+    let report = done.reports.first().context("the storm reports nothing")?;
+    Ok(report.count as f64 / LENGTH.as_secs_f64())
 }
