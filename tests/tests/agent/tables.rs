@@ -24,7 +24,7 @@ fn a_forged_library_changes_nothing_for_others() {
         forge_library(&library.join("libc.so.6"));
         let cache = directory.path().join("tables");
         let script = format!(
-            "run() {{ ln -s '{}' $1; LD_LIBRARY_PATH='{}'/$1 ./$1 1; rm $1; }}; run {first}; run {second}",
+            "run() {{ ln -s '{}' $1; LD_LIBRARY_PATH='{}'/$1 ./$1 2; rm $1; }}; run {first}; run {second}",
             program.display(),
             directory.path().display()
         );
