@@ -9,7 +9,7 @@ use cpp_demangle::{DemangleOptions, Symbol};
 
 /// Longest name in bytes, raw or demangled. A mangled name of a hundred bytes can refer back to its own parts so often that it
 /// unfolds to gigabytes; Pyroscope drops names over 64 KiB.
-const LONGEST: usize = 16 * 1024;
+pub(crate) const LONGEST: usize = 16 * 1024;
 
 /// The readable form of a mangled name, if it is one and its readable form is not beyond measure.
 pub(crate) fn demangle(raw: &str) -> Option<String> {

@@ -46,7 +46,25 @@ pub(crate) struct CodeSegment {
 pub(crate) struct ElfHeader {
     pub(crate) segments: Vec<CodeSegment>,
     pub(crate) build_id: Option<Vec<u8>>,
+    /// The one that the linker keeps for debuggers before the one for dynamic linking.
+    pub(crate) symbols: Vec<SymbolTable>,
     pub(crate) debug: DebugSections,
+}
+
+/// Where a table of symbols is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SymbolTable {
+    pub(crate) symbols: Extent,
+    pub(crate) names: Extent,
+    /// Whether it is the one for dynamic linking, which holds what other files may call and no more.
+    pub(crate) is_dynamic: bool,
+}
+
+/// A part of a file, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
 }
 
 /// The debug information in the file.
@@ -70,6 +88,7 @@ impl ElfHeader {
         Ok(Self {
             segments: code_segments(&segments)?,
             build_id: find_build_id(file, &segments, &sections),
+            symbols: symbol_tables(&sections),
             debug: debug_sections(&sections),
         })
     }
@@ -183,6 +202,28 @@ fn read_sections(file: &File, header: &Header) -> Vec<(Vec<u8>, Section)> {
     sections
         .iter()
         .map(|section| (name(section), *section))
+        .collect()
+}
+
+fn symbol_tables(sections: &[(Vec<u8>, Section)]) -> Vec<SymbolTable> {
+    let extent = |section: &Section| Extent {
+        offset: section.sh_offset(LittleEndian),
+        size: section.sh_size(LittleEndian),
+    };
+    let table = |kind| {
+        let is_table = |(_, section): &&(_, Section)| section.sh_type(LittleEndian) == kind;
+        let (_, symbols) = sections.iter().find(is_table)?;
+        let names = usize::try_from(symbols.sh_link(LittleEndian)).ok()?;
+        let (_, names) = sections.get(names)?;
+        (names.sh_type(LittleEndian) == elf::SHT_STRTAB).then(|| SymbolTable {
+            symbols: extent(symbols),
+            names: extent(names),
+            is_dynamic: kind == elf::SHT_DYNSYM,
+        })
+    };
+    [elf::SHT_SYMTAB, elf::SHT_DYNSYM]
+        .into_iter()
+        .filter_map(table)
         .collect()
 }
 

@@ -1,18 +1,23 @@
-//! The names in one ELF file, through blazesym.
+//! The names in ELF files: those of their symbols, and lines and inlined functions where there is debug information.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer};
+use blazesym::symbolize::{CodeInfo, Reason, Symbolized};
+use lru::LruCache;
 
+use crate::debug_info::DebugFiles;
 use crate::demangle::is_mangled;
+use crate::elf_symbols::{self, Symbol};
 use crate::frame::Frame;
 use crate::module::Module;
 use crate::names::Names;
 
-/// Longest part of a foreign message that is kept, in characters: it may quote the file.
-const LONGEST_MESSAGE: usize = 300;
+/// Files remembered for what is wrong with them, so that each is reported once.
+const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Failures kept for [`ElfNames::take_failures`].
+const MOST_REPORTED: usize = 1024;
 /// What is said of an error that not all addresses of a file meet.
 const PARTLY: &str = "a part of them is damaged";
 
@@ -30,96 +35,133 @@ pub enum FileError {
     Truncated,
 }
 
-/// One file as blazesym sees it.
-///
-/// blazesym wants a path and remembers what it read under it. The only path that leads to a file which may be deleted, replaced or
-/// in another mount namespace is `/proc/self/fd/N`, and N is given to another file once ours is closed. So each file gets
-/// a `Symbolizer` of its own: it is asked about one path only, it reads that path once (no reloading), and it is found by
-/// the module's number, which is never used again. Nothing it remembers can answer for another file, and dropping it frees all
-/// that the file cost.
-pub(crate) struct ElfNames {
-    symbolizer: Symbolizer,
-    path: PathBuf,
-    /// Whether to read DWARF.
-    debug: bool,
-    /// What was found wrong first and, until it is taken, is to be reported.
-    error: Option<FileError>,
-    reported: bool,
+/// A file that was asked about and has something wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFailure {
+    /// The file's name as its opener gave it.
+    pub module: Arc<str>,
+    /// What is wrong.
+    pub error: FileError,
 }
 
 /// The frames of one address, innermost first; none if there is no symbol.
 pub(crate) type Frames = Option<Box<[Frame]>>;
 
+/// How much of a file is not asked about any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// A part was damaged, the rest is.
+    Some,
+    DebugInfo,
+    All,
+}
+
+/// Where names of files come from.
+pub(crate) struct ElfNames {
+    debug: DebugFiles,
+    faults: LruCache<u64, Fault>,
+    failures: Vec<FileFailure>,
+}
+
 impl ElfNames {
-    /// Prepares to read `module`, its debug information only if it is at most `debug_bytes` large.
-    ///
-    /// DWARF is read only if the file has all of it: blazesym would open any path that a `.gnu_debuglink` or
-    /// `.gnu_debugaltlink` names, from this mount namespace, be it a pipe or a device. Compressed sections are left
-    /// alone because their size is unknown until they are in memory.
-    pub(crate) fn new(module: &Module, debug_bytes: u64) -> Self {
-        let sections = module.debug();
-        let debug = sections.present
-            && !sections.names_other_files
-            && !sections.compressed
-            && sections.bytes <= debug_bytes;
-        let path = format!("/proc/self/fd/{}", module.descriptor()).into();
+    /// `debug_bytes` bounds the debug information that is kept ready.
+    pub(crate) fn new(debug_bytes: u64) -> Self {
         Self {
-            symbolizer: symbolizer(debug),
-            path,
-            debug,
-            error: None,
-            reported: false,
+            debug: DebugFiles::new(debug_bytes),
+            faults: LruCache::new(MOST_FAULTY),
+            failures: Vec::new(),
         }
     }
 
-    /// The frames at ELF addresses, one answer for each. An error is one of the whole file: nothing of it can be named.
+    /// The frames at ELF addresses, one answer for each; none at all if the file cannot be read.
     pub(crate) fn find(
         &mut self,
+        module: &Module,
         addresses: &[u64],
         names: &mut Names,
-    ) -> Result<Vec<Frames>, FileError> {
-        let debug = match self
-            .debug
-            .then(|| ask(&self.symbolizer, &self.path, true, addresses))
-        {
-            None => None,
-            Some(Ok(found)) => Some(found),
-            Some(Err(message)) => {
-                self.symbolizer = symbolizer(false);
-                self.debug = false;
-                self.error.get_or_insert(FileError::DebugInfo(message));
-                None
+    ) -> Vec<Frames> {
+        let fault = self.faults.get(&module.number()).copied();
+        if addresses.is_empty() || fault == Some(Fault::All) {
+            return Vec::new();
+        }
+        // blazesym maps the file, and reading a mapping beyond the file's end is fatal. A truncation after this is still.
+        if module.was_truncated() {
+            self.fail(module, Fault::All, FileError::Truncated);
+            return Vec::new();
+        }
+        let found = match elf_symbols::find(module, addresses) {
+            Ok(found) => found,
+            Err(error) => {
+                self.fail(module, Fault::All, FileError::Symbols(error.to_string()));
+                return Vec::new();
             }
         };
-        let symbols =
-            ask(&self.symbolizer, &self.path, false, addresses).map_err(FileError::Symbols)?;
-        if any_damaged(&symbols) {
-            self.error
-                .get_or_insert_with(|| FileError::Symbols(PARTLY.to_owned()));
+        if found.is_damaged {
+            self.fail(module, Fault::Some, FileError::Symbols(PARTLY.to_owned()));
         }
-        let Some(debug) = debug else {
-            return Ok(symbols
-                .iter()
-                .map(|found| frames(symbol(found)?, None, names))
-                .collect());
+        let mut frames = if fault == Some(Fault::DebugInfo) {
+            Vec::new()
+        } else {
+            self.debug_frames(module, addresses, &found.symbols, names)
         };
-        if any_damaged(&debug) {
-            self.error
-                .get_or_insert_with(|| FileError::DebugInfo(PARTLY.to_owned()));
+        frames.resize(addresses.len(), None);
+        for (frames, symbol) in frames.iter_mut().zip(&found.symbols) {
+            if frames.is_none() {
+                *frames = symbol.as_ref().map(|symbol| bare(symbol, names));
+            }
         }
-        let both = debug.iter().zip(&symbols);
-        Ok(both
-            .map(|(debug, found)| match symbol(debug) {
-                Some(debug) => frames(debug, symbol(found), names),
-                None => frames(symbol(found)?, None, names),
-            })
-            .collect())
+        frames
     }
 
-    /// What was found wrong with the file, once.
-    pub(crate) fn take_error(&mut self) -> Option<FileError> {
-        let first = !std::mem::replace(&mut self.reported, self.error.is_some());
-        if first { self.error.clone() } else { None }
+    /// The files found wanting since the last call, at most 1024 of them. A file is reported again only after it was forgotten among others.
+    pub(crate) fn take_failures(&mut self) -> Vec<FileFailure> {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// The frames by debug information; none at all without it. `symbols` is what the tables of symbols say of the same addresses.
+    fn debug_frames(
+        &mut self,
+        module: &Module,
+        addresses: &[u64],
+        symbols: &[Option<Rc<Symbol>>],
+        names: &mut Names,
+    ) -> Vec<Frames> {
+        let Some(file) = self.debug.get(module) else {
+            return Vec::new();
+        };
+        let (frames, message) = match file.find(addresses) {
+            Ok(found) => {
+                let both = found.iter().zip(symbols);
+                let frames = both.map(|(found, symbol)| frames(found, symbol.as_deref(), names));
+                (
+                    frames.collect(),
+                    any_damaged(&found).then(|| (Fault::Some, PARTLY.to_owned())),
+                )
+            }
+            Err(message) => (Vec::new(), Some((Fault::DebugInfo, message))),
+        };
+        if let Some((fault, message)) = message {
+            self.fail(module, fault, FileError::DebugInfo(message));
+        }
+        frames
+    }
+
+    /// Remembers what is wrong with a file, and reports what is found first.
+    fn fail(&mut self, module: &Module, fault: Fault, error: FileError) {
+        if fault > Fault::Some {
+            self.debug.forget(module);
+        }
+        let before = self.faults.get(&module.number()).copied();
+        self.faults.put(
+            module.number(),
+            before.map_or(fault, |before| before.max(fault)),
+        );
+        if before.is_none() && self.failures.len() < MOST_REPORTED {
+            self.failures.push(FileFailure {
+                module: module.name().clone(),
+                error,
+            });
+        }
     }
 }
 
@@ -130,48 +172,24 @@ fn any_damaged(found: &[Symbolized<'_>]) -> bool {
         .any(|found| matches!(found, Symbolized::Unknown(Reason::IgnoredError)))
 }
 
-fn symbolizer(debug: bool) -> Symbolizer {
-    Symbolizer::builder()
-        .enable_auto_reload(false)
-        .enable_demangling(false)
-        .enable_code_info(debug)
-        .enable_inlined_fns(debug)
-        .set_debug_dirs(Some(std::iter::empty::<PathBuf>()))
-        .build()
+/// The one frame of a symbol.
+fn bare(symbol: &Symbol, names: &mut Names) -> Box<[Frame]> {
+    [frame(&symbol.name, None, false, names)].into()
 }
 
-/// Asks blazesym, which trusts some sums and lengths in a file to be sane: what panics in it is that file's fault.
-fn ask<'names>(
-    symbolizer: &'names Symbolizer,
-    path: &PathBuf,
-    debug: bool,
-    addresses: &[u64],
-) -> Result<Vec<Symbolized<'names>>, String> {
-    let mut elf = Elf::new(path);
-    elf.debug_syms = debug;
-    // A panic may leave the symbolizer half changed: after an error every caller drops it.
-    catch_unwind(AssertUnwindSafe(|| {
-        symbolizer.symbolize(&Source::Elf(elf), Input::VirtOffset(addresses))
-    }))
-    .map_err(|_| "its contents contradict each other".to_owned())?
-    .map_err(|error| format!("{error:#}").chars().take(LONGEST_MESSAGE).collect())
-}
-
-fn symbol<'found>(found: &'found Symbolized<'_>) -> Option<&'found Sym<'found>> {
-    match found {
-        Symbolized::Sym(symbol) => Some(symbol),
-        Symbolized::Unknown(_) => None,
-    }
-}
-
-/// The frames of what was found. `linker` is the ELF symbol at the same address, if `found` is from DWARF: there a C++ function that is
-/// internal to its file has no mangled name, only the last part of its own, and a function may have no name at all.
-fn frames(found: &Sym<'_>, linker: Option<&Sym<'_>>, names: &mut Names) -> Frames {
-    let better = linker.filter(|linker| {
+/// The frames of what was found by debug information. `symbol` is what a table says is there: a C++ function that is internal to its
+/// file has no mangled name in DWARF, only the last part of its own, and a function may have no name at all.
+fn frames(found: &Symbolized<'_>, symbol: Option<&Symbol>, names: &mut Names) -> Frames {
+    let Symbolized::Sym(found) = found else {
+        return None;
+    };
+    let better = symbol.filter(|symbol| {
         found.name.is_empty()
-            || (linker.addr == found.addr && is_mangled(&linker.name) && !is_mangled(&found.name))
+            || (symbol.address == found.addr
+                && is_mangled(&symbol.name)
+                && !is_mangled(&found.name))
     });
-    let name = &better.unwrap_or(found).name;
+    let name = better.map_or(&*found.name, |symbol| &symbol.name);
     if name.is_empty() {
         return None;
     }
@@ -180,7 +198,7 @@ fn frames(found: &Sym<'_>, linker: Option<&Sym<'_>>, names: &mut Names) -> Frame
         .iter()
         .rev()
         .map(|function| (&*function.name, function.code_info.as_ref(), true));
-    let outer = std::iter::once((&**name, found.code_info.as_deref(), false));
+    let outer = std::iter::once((name, found.code_info.as_deref(), false));
     Some(
         inner
             .chain(outer)

@@ -9,20 +9,22 @@
 //! speak of (addr2line takes it); a *kernel address* is where the running kernel has its code.
 //!
 //! ```text
-//! file offset ── executable PT_LOAD ──► ELF address ── blazesym: DWARF, .symtab, .dynsym ──► frames ─┐
+//! file offset ── executable PT_LOAD ──► ELF address ── .symtab, .dynsym; blazesym: DWARF ──► frames ─┐
 //! kernel address ── /proc/kallsyms ──► offset in the kernel or a module, and a frame ───────────────┴─► cache
 //! ```
 //!
 //! Requests are numbers beside an open file, answers are plain data, and the only state is in [`Symbolizer`]: it can move behind
-//! a process boundary. Today it runs in the process of its caller, and that has a price. The symbols of a file are
-//! read through a memory mapping made by blazesym. A file that is truncated between the check of its length and the look-up
-//! kills the process with SIGBUS, one that is rewritten in place can lead blazesym to another file, and one on a mount that does
+//! a process boundary. Today it runs in the process of its caller, and that has a price. Debug information is read through a
+//! memory mapping made by blazesym. A file that has some and is truncated between the check of its length and the look-up
+//! kills the process with SIGBUS, one that is rewritten in place can lead blazesym to another file; and any on a mount that does
 //! not answer blocks the caller.
 
 mod cache;
+mod debug_info;
 mod demangle;
 mod elf_header;
 mod elf_names;
+mod elf_symbols;
 mod frame;
 mod kallsyms;
 mod kernel;
@@ -31,9 +33,9 @@ mod names;
 mod symbolizer;
 mod vdso;
 
-pub use elf_names::FileError;
+pub use elf_names::{FileError, FileFailure};
 pub use frame::{Frame, Mapping, Symbolized};
 pub use kernel::KernelError;
 pub use module::{Module, ModuleError};
-pub use symbolizer::{FileFailure, Options, Symbolizer};
+pub use symbolizer::{Options, Symbolizer};
 pub use vdso::VdsoError;

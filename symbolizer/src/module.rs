@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::elf_header::{CodeSegment, DebugSections, ElfHeader, HeaderError};
+use crate::elf_header::{CodeSegment, DebugSections, ElfHeader, HeaderError, SymbolTable};
 use crate::frame::Mapping;
 
 /// Why a file cannot be a [`Module`].
@@ -66,6 +66,7 @@ pub struct Module {
     name: Arc<str>,
     build_id: Option<Arc<str>>,
     segments: Vec<(CodeSegment, Arc<Mapping>)>,
+    symbols: Vec<SymbolTable>,
     debug: DebugSections,
 }
 
@@ -104,6 +105,7 @@ impl Module {
                 .iter()
                 .map(|segment| (*segment, mapping(segment)))
                 .collect(),
+            symbols: header.symbols,
             debug: header.debug,
             file,
             name,
@@ -156,6 +158,11 @@ impl Module {
 
     pub(crate) fn descriptor(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+
+    /// Its tables of symbols, the fuller one first.
+    pub(crate) fn symbols(&self) -> &[SymbolTable] {
+        &self.symbols
     }
 
     pub(crate) fn debug(&self) -> DebugSections {

@@ -1,65 +1,42 @@
 //! The one door: batches of offsets and addresses in, answers out.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lru::LruCache;
-
 use crate::cache::Cache;
-use crate::elf_names::{ElfNames, FileError, Frames};
+use crate::elf_names::{ElfNames, FileFailure};
 use crate::frame::{Frame, Mapping, Symbolized};
 use crate::kernel::{KernelError, KernelSymbols};
 use crate::module::Module;
 use crate::names::Names;
 
-/// Offsets named in one go; bounds what blazesym's answers take before they are ours.
+/// Offsets named in one go; bounds what blazesym's answers take before they are ours. Each reads the file's tables of symbols once.
 const BATCH: usize = 4096;
-/// Files remembered as unreadable, so that each is reported once.
-const MOST_FAILED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// Failures kept for [`Symbolizer::take_failures`].
-const MOST_REPORTED: usize = 1024;
 
 /// Bounds on what a [`Symbolizer`] holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Memory for answers and their names, in bytes.
     pub cache_bytes: usize,
-    /// Largest debug information that is read, in bytes of a file's `.debug_*` sections: a file with more is named from its
-    /// ELF symbols only.
+    /// Debug information that is kept ready, in bytes of files' `.debug_*` sections and tables of symbols: those asked about
+    /// last, as many as fit. A file that alone has more is named from its symbols only.
     pub debug_bytes: u64,
-    /// How many files' symbols are kept ready; of others only the cached answers are.
-    pub open_files: NonZeroUsize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        const FILES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
         Self {
             cache_bytes: 8 << 20,
             debug_bytes: 64 << 20,
-            open_files: FILES,
         }
     }
-}
-
-/// A file that was asked about and has something wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileFailure {
-    /// The file's name as its opener gave it.
-    pub module: Arc<str>,
-    /// What is wrong.
-    pub error: FileError,
 }
 
 /// Names file offsets and kernel addresses, each once while it stays in the cache.
 ///
 /// It cannot be sent to another thread once made (blazesym's state is not shared), so it belongs to one thread for good.
 pub struct Symbolizer {
-    options: Options,
     cache: Cache,
-    files: LruCache<u64, ElfNames>,
-    failed: LruCache<u64, ()>,
-    failures: Vec<FileFailure>,
+    files: ElfNames,
     kernel: Option<Result<KernelSymbols, KernelError>>,
 }
 
@@ -67,11 +44,8 @@ impl Symbolizer {
     /// A symbolizer that has read nothing yet.
     pub fn new(options: Options) -> Self {
         Self {
-            options,
             cache: Cache::new(options.cache_bytes),
-            files: LruCache::new(options.open_files),
-            failed: LruCache::new(MOST_FAILED),
-            failures: Vec::new(),
+            files: ElfNames::new(options.debug_bytes),
             kernel: None,
         }
     }
@@ -122,7 +96,7 @@ impl Symbolizer {
 
     /// The files found wanting since the last call, at most 1024 of them. A file is reported again only after it was forgotten among others.
     pub fn take_failures(&mut self) -> Vec<FileFailure> {
-        std::mem::take(&mut self.failures)
+        self.files.take_failures()
     }
 
     /// Memory that cached answers and their names take, in bytes.
@@ -135,7 +109,8 @@ impl Symbolizer {
             .iter()
             .filter_map(|&offset| module.elf_address(offset))
             .collect();
-        let mut found = self.find(module, &addresses).into_iter();
+        let found = self.files.find(module, &addresses, self.cache.names());
+        let mut found = found.into_iter();
         let named = offsets
             .iter()
             .map(|&offset| match module.elf_address(offset) {
@@ -150,43 +125,6 @@ impl Symbolizer {
                 frames: frames.unwrap_or_else(|| [unnamed(module, address)].into()),
             })
             .collect()
-    }
-
-    /// The frames at ELF addresses; none at all if the file cannot be read.
-    fn find(&mut self, module: &Module, addresses: &[u64]) -> Vec<Frames> {
-        let number = module.number();
-        if addresses.is_empty() || self.failed.get(&number).is_some() {
-            return Vec::new();
-        }
-        // blazesym maps the file, and reading a mapping beyond the file's end is fatal. A truncation after this is still.
-        let result = if module.was_truncated() {
-            Err(FileError::Truncated)
-        } else {
-            let debug_bytes = self.options.debug_bytes;
-            let file = self
-                .files
-                .get_or_insert_mut(number, || ElfNames::new(module, debug_bytes));
-            let found = file.find(addresses, self.cache.names());
-            if let Some(error) = file.take_error() {
-                self.report(module, error);
-            }
-            found
-        };
-        result.unwrap_or_else(|error| {
-            self.files.pop(&number);
-            self.failed.put(number, ());
-            self.report(module, error);
-            Vec::new()
-        })
-    }
-
-    fn report(&mut self, module: &Module, error: FileError) {
-        if self.failures.len() < MOST_REPORTED {
-            self.failures.push(FileFailure {
-                module: module.name().clone(),
-                error,
-            });
-        }
     }
 
     fn name_kernel_addresses(&mut self, addresses: &[u64]) -> Vec<Symbolized> {

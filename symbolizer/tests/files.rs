@@ -6,8 +6,8 @@
 mod support;
 
 use std::fs::File;
-use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -114,10 +114,7 @@ fn a_reused_descriptor_does_not_mix_files() {
         .map(|name| workshop.compile("cc", &pad.replace("NAME", name), name, &["-g"]));
     let image = std::fs::read(&programs[0]).unwrap();
     let offset = offset_of(&image, "first");
-    let mut symbolizer = Symbolizer::new(Options {
-        open_files: NonZeroUsize::MIN,
-        ..Options::default()
-    });
+    let mut symbolizer = Symbolizer::new(Options::default());
     // Other tests open and close files beside this one, so the same number is tried for until it comes.
     let mut reused = 0;
     for _ in 0..10_000 {
@@ -135,25 +132,45 @@ fn a_reused_descriptor_does_not_mix_files() {
     panic!("no descriptor number was ever reused");
 }
 
-/// Many files behind few open ones: what was let go is read again, and rightly.
+/// Of many files with debug information only some fit; what was let go is read again, and rightly.
 #[test]
-fn files_beyond_the_limit_are_read_again() {
+fn files_beyond_the_budget_are_read_again() {
+    let workshop = Workshop::new();
+    let program = workshop.c_program("program", &["-O2", "-g"]);
+    let image = std::fs::read(&program).unwrap();
+    let modules: Vec<Module> = (0..20).map(|_| open(&program)).collect();
+    let options = Options {
+        // Room for one, or a few, as sections are less than the file.
+        debug_bytes: image.len() as u64,
+        cache_bytes: 0,
+    };
+    let mut symbolizer = Symbolizer::new(options);
+    let before = mappings_of(&program);
+    for module in modules.iter().chain(&modules) {
+        let answers = symbolizer.user(module, &[offset_of(&image, "leaf")]);
+        let frame = answers[0].frames.last().unwrap();
+        assert_eq!((&*frame.name, frame.line > 0), ("leaf", true));
+        assert!(mappings_of(&program) - before < 10);
+    }
+}
+
+/// Of a file without debug information nothing stays mapped, and nothing needs to be.
+#[test]
+fn symbols_are_read_without_a_mapping() {
     let workshop = Workshop::new();
     let program = workshop.c_program("program", &["-O2"]);
     let image = std::fs::read(&program).unwrap();
-    let modules: Vec<Module> = (0..5).map(|_| open(&program)).collect();
-    let options = Options {
-        open_files: NonZeroUsize::MIN,
-        cache_bytes: 0,
-        ..Options::default()
-    };
-    let mut symbolizer = Symbolizer::new(options);
-    for module in modules.iter().chain(&modules) {
-        assert_eq!(
-            name_at(&mut symbolizer, module, offset_of(&image, "leaf")),
-            "leaf"
-        );
-    }
+    let module = open(&program);
+    let mut symbolizer = Symbolizer::new(Options::default());
+    let leaf = offset_of(&image, "leaf");
+    assert_eq!(name_at(&mut symbolizer, &module, leaf), "leaf");
+    assert_eq!(mappings_of(&program), 0);
+}
+
+/// How often this process maps a file.
+fn mappings_of(path: &Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.matches(path.to_str().unwrap()).count()
 }
 
 /// An answer is made once: asked again, in whatever order and how often, it is the same object.

@@ -3,7 +3,6 @@
 use crate::process::MappedFile;
 use bpf::{FileId, Place, Word};
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use symbolizer::{Frame, Mapping, Options, Symbolized, Symbolizer};
@@ -19,7 +18,6 @@ const KERNEL_RELOAD: Duration = Duration::from_secs(300);
 const BOUNDS: Options = Options {
     cache_bytes: 8 << 20,
     debug_bytes: 12 << 20,
-    open_files: NonZeroUsize::new(8).expect("not zero"),
 };
 
 /// Names of words.
