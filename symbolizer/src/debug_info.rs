@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
@@ -12,7 +13,11 @@ use crate::module::Module;
 /// Longest part of a foreign message that is kept, in characters: it may quote the file.
 const LONGEST_MESSAGE: usize = 300;
 
-/// Files whose debug information is kept ready: those used last, as many as fit.
+/// How long a file is kept ready after it was asked about: its steady places have been named by then, and opening it again takes less
+/// than a millisecond.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Files whose debug information is kept ready: those asked about last, as many as fit.
 pub(crate) struct DebugFiles {
     files: LruCache<u64, DebugFile>,
     bytes: u64,
@@ -51,7 +56,19 @@ impl DebugFiles {
             self.bytes += bytes;
             self.files.put(number, DebugFile::new(module, bytes));
         }
-        self.files.get(&number)
+        let file = self.files.get_mut(&number)?;
+        file.asked = Instant::now();
+        Some(file)
+    }
+
+    /// Lets go of files that have not been asked about for a while.
+    pub(crate) fn forget_unasked(&mut self) {
+        while let Some((_, file)) = self.files.peek_lru()
+            && file.asked.elapsed() > KEPT
+        {
+            self.bytes -= file.bytes;
+            self.files.pop_lru();
+        }
     }
 
     /// Lets go of a file.
@@ -82,6 +99,7 @@ pub(crate) struct DebugFile {
     symbolizer: Symbolizer,
     path: PathBuf,
     bytes: u64,
+    asked: Instant,
 }
 
 impl DebugFile {
@@ -97,6 +115,7 @@ impl DebugFile {
             symbolizer,
             path: format!("/proc/self/fd/{}", module.descriptor()).into(),
             bytes,
+            asked: Instant::now(),
         }
     }
 

@@ -113,6 +113,11 @@ impl ElfNames {
         frames
     }
 
+    /// Lets go of what has not been of use for a while.
+    pub(crate) fn tend(&mut self) {
+        self.debug.forget_unasked();
+    }
+
     /// The files found wanting since the last call, at most 1024 of them. A file is reported again only after it was forgotten among others.
     pub(crate) fn take_failures(&mut self) -> Vec<FileFailure> {
         std::mem::take(&mut self.failures)

@@ -56,6 +56,7 @@ impl Symbolizer {
     /// symbol is called `name+0xaddress` after the last part of the module's name and the ELF address, which is what addr2line
     /// takes; outside the executable segments the file offset stands in its place. A file that cannot be read costs only its own names.
     pub fn user(&mut self, module: &Module, offsets: &[u64]) -> Vec<Arc<Symbolized>> {
+        self.files.tend();
         answer(self, module.number(), offsets, |symbolizer, missing| {
             symbolizer.name_offsets(module, missing)
         })
