@@ -7,6 +7,7 @@ mod capture;
 mod freshness;
 mod launched;
 mod machine;
+mod memory;
 mod peers;
 mod process;
 mod readelf;
@@ -46,6 +47,8 @@ enum Measurement {
     Freshness(freshness::Options),
     /// Unwind tables of a whole host beside readelf: 2 minutes
     Tables(tables::Options),
+    /// Memory while clang, rustc and node run: 2 minutes
+    Memory(memory::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -78,5 +81,6 @@ fn run(binary: &Binary, measurement: Measurement) -> anyhow::Result<()> {
         Measurement::Stock(options) => stock::run(binary, &options),
         Measurement::Freshness(options) => freshness::run(binary, &options),
         Measurement::Tables(options) => tables::run(binary, &options),
+        Measurement::Memory(options) => memory::run(binary, &options),
     }
 }

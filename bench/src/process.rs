@@ -89,10 +89,33 @@ fn stat_field(pid: u32, number: usize) -> Option<u64> {
         .ok()
 }
 
+/// What a process has in memory, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Resident {
+    pub(crate) all: u64,
+    /// Its own memory.
+    pub(crate) anonymous: u64,
+    /// Of files that it maps, its program included.
+    pub(crate) of_files: u64,
+}
+
+/// What process `pid` has in memory now; nothing if there is no such process.
+pub(crate) fn resident(pid: u32) -> Resident {
+    Resident {
+        all: status_bytes(pid, "VmRSS:"),
+        anonymous: status_bytes(pid, "RssAnon:"),
+        of_files: status_bytes(pid, "RssFile:"),
+    }
+}
+
 /// VmHWM of `pid`, bytes.
 fn peak_rss(pid: u32) -> u64 {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }

@@ -50,8 +50,8 @@ pub(crate) type Frames = Option<Box<[Frame]>>;
 /// How much of a file is not asked about any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
-    /// A part was damaged, the rest is.
-    Some,
+    /// Nothing, but a part was damaged.
+    Nothing,
     DebugInfo,
     All,
 }
@@ -97,7 +97,11 @@ impl ElfNames {
             }
         };
         if found.is_damaged {
-            self.fail(module, Fault::Some, FileError::Symbols(PARTLY.to_owned()));
+            self.fail(
+                module,
+                Fault::Nothing,
+                FileError::Symbols(PARTLY.to_owned()),
+            );
         }
         let mut frames = if fault == Some(Fault::DebugInfo) {
             Vec::new()
@@ -140,7 +144,7 @@ impl ElfNames {
                 let frames = both.map(|(found, symbol)| frames(found, symbol.as_deref(), names));
                 (
                     frames.collect(),
-                    any_damaged(&found).then(|| (Fault::Some, PARTLY.to_owned())),
+                    any_damaged(&found).then(|| (Fault::Nothing, PARTLY.to_owned())),
                 )
             }
             Err(message) => (Vec::new(), Some((Fault::DebugInfo, message))),
@@ -153,7 +157,7 @@ impl ElfNames {
 
     /// Remembers what is wrong with a file, and reports what is found first.
     fn fail(&mut self, module: &Module, fault: Fault, error: FileError) {
-        if fault > Fault::Some {
+        if fault > Fault::Nothing {
             self.debug.forget(module);
         }
         let before = self.faults.get(&module.number()).copied();
