@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use object::LittleEndian;
@@ -48,6 +49,8 @@ pub(crate) struct ElfHeader {
     pub(crate) build_id: Option<Vec<u8>>,
     /// The one that the linker keeps for debuggers before the one for dynamic linking.
     pub(crate) symbols: Vec<SymbolTable>,
+    /// ELF addresses of the sections that hold code.
+    pub(crate) code: Vec<Range<u64>>,
     pub(crate) debug: DebugSections,
 }
 
@@ -89,6 +92,7 @@ impl ElfHeader {
             segments: code_segments(&segments)?,
             build_id: find_build_id(file, &segments, &sections),
             symbols: symbol_tables(&sections),
+            code: code_sections(&sections),
             debug: debug_sections(&sections),
         })
     }
@@ -225,6 +229,18 @@ fn symbol_tables(sections: &[(Vec<u8>, Section)]) -> Vec<SymbolTable> {
         .into_iter()
         .filter_map(table)
         .collect()
+}
+
+fn code_sections(sections: &[(Vec<u8>, Section)]) -> Vec<Range<u64>> {
+    let code = sections.iter().filter(|(_, section)| {
+        let flags = section.sh_flags(LittleEndian);
+        flags.contains(elf::SHF_ALLOC) && flags.contains(elf::SHF_EXECINSTR)
+    });
+    code.map(|(_, section)| {
+        let start = section.sh_addr(LittleEndian);
+        start..start.saturating_add(section.sh_size(LittleEndian))
+    })
+    .collect()
 }
 
 fn debug_sections(sections: &[(Vec<u8>, Section)]) -> DebugSections {

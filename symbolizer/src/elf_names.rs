@@ -50,8 +50,8 @@ pub(crate) type Frames = Option<Box<[Frame]>>;
 /// How much of a file is not asked about any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
-    /// Nothing, but a part was damaged.
-    Nothing,
+    /// A part was damaged: all is still asked about.
+    Part,
     DebugInfo,
     All,
 }
@@ -84,24 +84,15 @@ impl ElfNames {
         if addresses.is_empty() || fault == Some(Fault::All) {
             return Vec::new();
         }
-        // blazesym maps the file, and reading a mapping beyond the file's end is fatal. A truncation after this is still.
+        // What is read of it may be anything now. And blazesym maps it, and reading a mapping beyond the file's end is fatal; a
+        // truncation after this is still.
         if module.was_truncated() {
             self.fail(module, Fault::All, FileError::Truncated);
             return Vec::new();
         }
-        let found = match elf_symbols::find(module, addresses) {
-            Ok(found) => found,
-            Err(error) => {
-                self.fail(module, Fault::All, FileError::Symbols(error.to_string()));
-                return Vec::new();
-            }
-        };
+        let found = elf_symbols::find(module, addresses);
         if found.is_damaged {
-            self.fail(
-                module,
-                Fault::Nothing,
-                FileError::Symbols(PARTLY.to_owned()),
-            );
+            self.fail(module, Fault::Part, FileError::Symbols(PARTLY.to_owned()));
         }
         let mut frames = if fault == Some(Fault::DebugInfo) {
             Vec::new()
@@ -144,7 +135,7 @@ impl ElfNames {
                 let frames = both.map(|(found, symbol)| frames(found, symbol.as_deref(), names));
                 (
                     frames.collect(),
-                    any_damaged(&found).then(|| (Fault::Nothing, PARTLY.to_owned())),
+                    any_damaged(&found).then(|| (Fault::Part, PARTLY.to_owned())),
                 )
             }
             Err(message) => (Vec::new(), Some((Fault::DebugInfo, message))),
@@ -157,7 +148,7 @@ impl ElfNames {
 
     /// Remembers what is wrong with a file, and reports what is found first.
     fn fail(&mut self, module: &Module, fault: Fault, error: FileError) {
-        if fault > Fault::Nothing {
+        if fault > Fault::Part {
             self.debug.forget(module);
         }
         let before = self.faults.get(&module.number()).copied();
@@ -192,6 +183,10 @@ fn frames(found: &Symbolized<'_>, symbol: Option<&Symbol>, names: &mut Names) ->
     let Symbolized::Sym(found) = found else {
         return None;
     };
+    // Where debug information says nothing, blazesym asks tables of symbols, by rules of its own.
+    if found.code_info.is_none() && found.inlined.is_empty() {
+        return None;
+    }
     let better = symbol.filter(|symbol| {
         found.name.is_empty()
             || (symbol.address == found.addr

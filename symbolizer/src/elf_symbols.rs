@@ -35,7 +35,7 @@ pub(crate) struct Symbol {
     pub(crate) name: String,
 }
 
-/// Symbols for the addresses asked about, in their order, and whether a name could not be read.
+/// Symbols for the addresses asked about, in their order, and whether a table or a name could not be read.
 pub(crate) struct Found {
     pub(crate) symbols: Vec<Option<Rc<Symbol>>>,
     pub(crate) is_damaged: bool,
@@ -43,30 +43,41 @@ pub(crate) struct Found {
 
 /// Finds the symbols at ELF addresses: in the first table that has one.
 ///
-/// One that covers the address by its size comes first, of several the one that begins last. An assembler's symbol without a size
-/// reaches to where the next one begins; but a dynamic table lacks most symbols, so there it is good for its own address only.
-pub(crate) fn find(module: &Module, addresses: &[u64]) -> io::Result<Found> {
+/// Of the symbols with a size that one counts which begins last, if it covers the address. Else an assembler's symbol without a size
+/// does, which reaches to where the next one begins, or its section ends; but a dynamic table lacks most symbols, so there it is
+/// good for its own address only. A table that cannot be read costs the names in it.
+pub(crate) fn find(module: &Module, addresses: &[u64]) -> Found {
     let mut wanted = addresses.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
     let mut found = vec![None; wanted.len()];
     let mut is_damaged = false;
     for table in module.symbols() {
+        if found.iter().all(Option::is_some) {
+            break;
+        }
         let mut nearest = Nearest::new(&wanted);
-        read_symbols(module, table.symbols, |symbol| nearest.take(symbol))?;
+        if read_symbols(module, table.symbols, |symbol| nearest.take(symbol)).is_err() {
+            is_damaged = true;
+            continue;
+        }
         let mut names = Names::of(module, table);
-        for (found, candidate) in found.iter_mut().zip(nearest.candidates(table.is_dynamic)) {
-            if let (None, Some(candidate)) = (&found, candidate) {
+        let candidates = wanted.iter().zip(nearest.candidates(table.is_dynamic));
+        for (found, (address, candidate)) in found.iter_mut().zip(candidates) {
+            let reaches = |candidate: &Candidate| {
+                candidate.size > 0 || module.are_in_one_section(candidate.start, *address)
+            };
+            if let (None, Some(candidate)) = (&found, candidate.filter(reaches)) {
                 *found = names.symbol(candidate);
                 is_damaged |= found.is_none();
             }
         }
     }
     let symbol = |address| found.get(wanted.binary_search(address).ok()?)?.clone();
-    Ok(Found {
+    Found {
         symbols: addresses.iter().map(symbol).collect(),
         is_damaged,
-    })
+    }
 }
 
 /// Hands on all symbols of a table that may be code.
@@ -241,7 +252,7 @@ impl<'a> Names<'a> {
             let end = bytes.iter().position(|&byte| byte == 0);
             if end.is_some() || most > LONGEST {
                 bytes.truncate(end.unwrap_or(bytes.len()));
-                return Some(String::from_utf8_lossy(&bytes).into_owned());
+                return (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned());
             }
         }
         None

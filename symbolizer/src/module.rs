@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +68,7 @@ pub struct Module {
     build_id: Option<Arc<str>>,
     segments: Vec<(CodeSegment, Arc<Mapping>)>,
     symbols: Vec<SymbolTable>,
+    code: Vec<Range<u64>>,
     debug: DebugSections,
 }
 
@@ -106,6 +108,7 @@ impl Module {
                 .map(|segment| (*segment, mapping(segment)))
                 .collect(),
             symbols: header.symbols,
+            code: header.code,
             debug: header.debug,
             file,
             name,
@@ -126,6 +129,12 @@ impl Module {
     /// The open file.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Whether two ELF addresses lie in one section of code, as far as the file says.
+    pub(crate) fn are_in_one_section(&self, one: u64, other: u64) -> bool {
+        let hold = |section: &Range<u64>| section.contains(&one) && section.contains(&other);
+        self.code.is_empty() || self.code.iter().any(hold)
     }
 
     /// The executable segments, in the order of the file's headers.
