@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes the profiles may take where nothing else is said.
-pub(crate) const DEFAULT_BUDGET: usize = 8 << 20;
+pub(crate) const DEFAULT_BUDGET: usize = 6 << 20;
 
 /// How long a profile is kept if memory allows.
 const KEPT: Duration = Duration::from_secs(3600);

@@ -17,7 +17,7 @@ const KERNEL_RELOAD: Duration = Duration::from_secs(300);
 /// The agent has 40 MB in all where programs are as distributions ship them: without DWARF, or with little beside large tables of
 /// symbols, as node. Of a Rust program's 4 MB, all of them asked about, 10 MB of memory were seen to be taken.
 const BOUNDS: Options = Options {
-    cache_bytes: 6 << 20,
+    cache_bytes: 5 << 20,
     debug_bytes: 16 << 20,
 };
 

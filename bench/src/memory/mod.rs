@@ -79,7 +79,7 @@ const HEAD: &str = "\
 
 const LEGEND: &str = "\
 MB are millions of bytes. Most since the row before: looked at five times a second; most ever: the kernel's VmHWM, the start of the agent included. Kept profiles grow until \
-they are 8 MiB or an hour old.";
+they are 6 MiB or an hour old.";
 
 fn row(label: &str, agent: &Agent, most: u64, cpu: f64) -> anyhow::Result<()> {
     let resident = process::resident(agent.pid());
@@ -90,7 +90,7 @@ fn row(label: &str, agent: &Agent, most: u64, cpu: f64) -> anyhow::Result<()> {
         megabytes(resident.all),
         megabytes(resident.anonymous),
         megabytes(resident.of_files),
-        megabytes(most),
+        megabytes(most.max(resident.all)),
         megabytes(process::usage(agent.pid()).peak_rss),
         agent.counter("thermograph_store_bytes")? / 1e6,
         megabytes(bpf_stats::map_bytes(agent.pid())),
