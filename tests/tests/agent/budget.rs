@@ -2,7 +2,8 @@
 
 use fixtures::unwind::Case;
 use object::{Object, ObjectSection, ObjectSegment};
-use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::ffi::c_void;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -12,6 +13,7 @@ use tests::elf_files::library;
 use tests::machine::{Machine, say, skipped};
 
 const FILES: u64 = 1600;
+const PAGE: usize = 4096;
 
 /// A library of the system without what is neither read for its unwind table nor there in it: its code is a hole.
 struct Template {
@@ -48,7 +50,7 @@ impl Template {
     }
 
     /// Maps a file that is like no other into this process, as code.
-    fn map(&self, path: &Path, number: u64) {
+    fn map(&self, path: &Path, number: u64) -> Mapped {
         let file = File::create_new(path).unwrap();
         for (at, bytes) in &self.parts {
             file.write_all_at(bytes, *at).unwrap();
@@ -57,7 +59,18 @@ impl Template {
         let file = File::open(path).unwrap();
         let (none, prot) = (std::ptr::null_mut(), ProtFlags::READ | ProtFlags::EXEC);
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
-        unsafe { mmap(none, 4096, prot, MapFlags::PRIVATE, file, self.code) }.unwrap();
+        let at = unsafe { mmap(none, PAGE, prot, MapFlags::PRIVATE, file, self.code) };
+        Mapped(at.unwrap())
+    }
+}
+
+/// One page of such a file. Left where it is, it would have its table built for every agent that a later test starts.
+struct Mapped(*mut c_void);
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and nobody looks at it.
+        unsafe { munmap(self.0, PAGE) }.unwrap();
     }
 }
 
@@ -71,9 +84,8 @@ fn many_programs_keep_to_the_budget() {
     let _machine = Machine::alone();
     let directory = tempfile::tempdir().unwrap();
     let template = Template::of(&library("libc.so.6").unwrap());
-    for number in 0..FILES {
-        template.map(&directory.path().join(number.to_string()), number);
-    }
+    let map = |number: u64| template.map(&directory.path().join(number.to_string()), number);
+    let _mapped: Vec<Mapped> = (0..FILES).map(map).collect();
     let cache = format!("--cache-dir={}", directory.path().join("tables").display());
     let agent = Agent::start(&[&cache]);
     let tables =
