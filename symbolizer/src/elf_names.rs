@@ -183,8 +183,8 @@ fn frames(found: &Symbolized<'_>, symbol: Option<&Symbol>, names: &mut Names) ->
     let Symbolized::Sym(found) = found else {
         return None;
     };
-    // Where debug information says nothing, blazesym asks tables of symbols, by rules of its own.
-    if found.code_info.is_none() && found.inlined.is_empty() {
+    // Where debug information says nothing, blazesym asks tables of symbols, by which one without a size goes on for ever.
+    if found.code_info.is_none() && found.inlined.is_empty() && symbol.is_none() {
         return None;
     }
     let better = symbol.filter(|symbol| {
