@@ -1,26 +1,10 @@
 //! What tables make of call frame information that is unusual, contradicts itself or lies.
 
-use crate::made::{Cfi, FRAMES_ADDRESS, Made, X86_64_BEGIN};
-use bpf::unwind::{Cfa, Limits, Rbx, Rule, Saved, Table, Unsupported, build};
+use crate::made::{Cfi, FRAMES_ADDRESS, Made, X86_64_BEGIN, rsp, table};
+use bpf::unwind::{Cfa, Rbx, Rule, Saved, Unsupported};
 
 /// Address of the code in [`Made::new`].
 const CODE: u64 = 0x40_0000;
-
-fn table(made: &Made) -> Table {
-    build(&made.bytes()[..], 0, &Limits::default()).unwrap()
-}
-
-fn rsp(offset: i32) -> Rule {
-    let cfa = Cfa::Register {
-        register: 7,
-        offset,
-    };
-    Rule::Frame {
-        cfa,
-        saved: Saved::Nothing,
-        rbx: Rbx::Unchanged,
-    }
-}
 
 /// What the table says at addresses.
 fn at<const N: usize>(made: &Made, addresses: [u64; N]) -> [Rule; N] {

@@ -1,5 +1,6 @@
 //! ELF files made to measure.
 
+use bpf::unwind::{Cfa, Limits, Rbx, Rule, Saved, Table, build};
 use object::elf::{
     ELFCOMPRESS_ZLIB, EM_X86_64, PF_R, PF_X, PT_GNU_EH_FRAME, PT_INTERP, PT_LOAD, SHF_COMPRESSED,
 };
@@ -73,6 +74,24 @@ impl Cfi {
     pub(crate) fn terminator(&mut self) {
         self.bytes.extend([0; 4]);
     }
+}
+
+/// CFA = rsp + offset, and nothing saved.
+pub(crate) fn rsp(offset: i32) -> Rule {
+    let cfa = Cfa::Register {
+        register: 7,
+        offset,
+    };
+    Rule::Frame {
+        cfa,
+        saved: Saved::Nothing,
+        rbx: Rbx::Unchanged,
+    }
+}
+
+/// The table of a file.
+pub(crate) fn table(made: &Made) -> Table {
+    build(&made.bytes()[..], 0, &Limits::default()).unwrap()
 }
 
 /// An ELF file with one executable segment.

@@ -1,30 +1,14 @@
 //! Where tables take rules from: sections, program headers, names of functions, and which of these counts more.
 
-use crate::made::{Cfi, FRAMES_ADDRESS, Made, X86_64_BEGIN};
-use bpf::unwind::{BuildError, Cfa, Limits, Rbx, Rule, Saved, Table, Unsupported, build};
+use crate::made::{Cfi, FRAMES_ADDRESS, Made, X86_64_BEGIN, rsp, table};
+use bpf::unwind::{BuildError, Cfa, Limits, Rbx, Rule, Saved, Unsupported, build};
 use std::os::unix::fs::FileExt;
 
 const CODE: u64 = 0x40_0000;
 
-fn table(made: &Made) -> Table {
-    build(&made.bytes()[..], 0, &Limits::default()).unwrap()
-}
-
 fn at<const N: usize>(made: &Made, distances: [u64; N]) -> [Rule; N] {
     let table = table(made);
     distances.map(|distance| table.lookup(made.offset(CODE + distance) as u32))
-}
-
-fn rsp(offset: i32) -> Rule {
-    let cfa = Cfa::Register {
-        register: 7,
-        offset,
-    };
-    Rule::Frame {
-        cfa,
-        saved: Saved::Nothing,
-        rbx: Rbx::Unchanged,
-    }
 }
 
 /// Functions with CFA = rsp + 8, 16, 24 ... at these distances from the code's begin, of these sizes.
