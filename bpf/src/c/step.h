@@ -246,8 +246,11 @@ static __always_inline int leave(struct walk *w, u64 cfa, const struct rule *rul
 	u64 saved = w->fp, ip;
 	s16 fp = rule->fp;
 
-	/* A caller's frame lies above. Without this a frame pointer that points at itself is followed 1,024 times. */
-	if (rule->kind == RULE_REGISTER && cfa <= w->sp)
+	/*
+	 * A caller's frame lies above; but a leaf may just have taken its return address off the stack. Without this a frame
+	 * pointer that points at itself is followed 1,024 times.
+	 */
+	if (rule->kind == RULE_REGISTER && cfa < w->sp + !w->exact)
 		return end_walk(w, OUTCOME_ASTRAY, 0);
 	/* From the lowest place up: a chunk goes upwards. */
 	if (!restore_bx(w, cfa, rule->reg >> REGISTER_BITS))

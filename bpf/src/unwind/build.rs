@@ -10,6 +10,7 @@ use super::metered::Metered;
 use super::rule::Rule;
 use super::source::Source;
 use super::table::Table;
+use super::uncovered;
 use std::ops::Range;
 
 /// Between two functions is padding, over which the rule of the first may as well hold.
@@ -53,7 +54,7 @@ struct Builder<'s, S: ?Sized> {
 /// Functions by their place in the file, all from one place.
 struct Layer<'s, S: ?Sized> {
     origin: Origin<'s, S>,
-    /// Ascending: offset of the function in the piece of the file << 32 | offset of its FDE or index of its rule.
+    /// Ascending: offset of the function in the piece of the file << 32 | offset of its FDE, index of its rule, or its size.
     functions: Vec<u64>,
     /// Index of the one to be encoded next.
     next: usize,
@@ -64,6 +65,8 @@ enum Origin<'s, S: ?Sized> {
     Frames(Entries<'s, S>),
     /// One rule a function, with its size.
     Landmarks(Vec<(u64, Rule)>),
+    /// Code of functions whose sizes are known.
+    Code(&'s Metered<'s, S>),
 }
 
 /// The executable parts of a 4 GiB piece of a file.
@@ -103,6 +106,7 @@ impl<'s, S: Source + ?Sized> Builder<'s, S> {
         }
         builder.add_landmarks(&landmarks.fallbacks);
         builder.landmarks = landmarks;
+        builder.add_uncovered(file)?;
         Ok(builder)
     }
 
@@ -139,6 +143,24 @@ impl<'s, S: Source + ?Sized> Builder<'s, S> {
             Ok(())
         })?;
         self.add_layer(Origin::Frames(entries), functions);
+        Ok(())
+    }
+
+    /// Functions that no layer has yet.
+    fn add_uncovered(&mut self, file: &'s Metered<'s, S>) -> Result<(), BuildError> {
+        let is_covered = |address| {
+            let range = self.piece.range(Function { address, size: 1 });
+            range.is_none_or(|range| self.layers.iter().any(|layer| layer.has(range.start)))
+        };
+        let uncovered = uncovered::find(file, &self.piece.elf, is_covered)?;
+        let mut functions = Vec::with_capacity(uncovered.len());
+        for function in uncovered {
+            if let Some(range) = self.piece.range(function) {
+                functions.push(range.start << u32::BITS | (range.end - range.start));
+                self.widen(&range);
+            }
+        }
+        self.add_layer(Origin::Code(file), functions);
         Ok(())
     }
 
@@ -186,6 +208,15 @@ impl<'s, S: Source + ?Sized> Builder<'s, S> {
                         rows.add(begin..most.min(begin + size), |row| row(0, *rule))?;
                     }
                 }
+                Origin::Code(file) => {
+                    let offset = u64::from(self.piece.piece) << PIECE_BITS | begin;
+                    let rules = uncovered::rules(*file, offset, id)?;
+                    rows.add(begin..most.min(begin + id), |row| {
+                        rules
+                            .iter()
+                            .try_for_each(|(distance, rule)| row((*distance).into(), *rule))
+                    })?;
+                }
                 Origin::Frames(entries) => {
                     let (piece, landmarks) = (&self.piece, &self.landmarks);
                     let done = entries.program(id, |function, program| {
@@ -228,7 +259,15 @@ impl<S: ?Sized> Layer<'_, S> {
             .map(|function| function >> u32::BITS)
     }
 
-    /// Offset of the next function's FDE.
+    /// Whether one of its functions begins there.
+    fn has(&self, offset: u64) -> bool {
+        let found = self
+            .functions
+            .binary_search_by_key(&offset, |function| function >> u32::BITS);
+        found.is_ok()
+    }
+
+    /// What is known of the next function beside where it begins.
     fn take(&mut self) -> Option<u64> {
         let function = self.functions.get(self.next)?;
         self.next += 1;

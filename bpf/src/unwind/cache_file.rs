@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 const MAGIC: &[u8; 8] = b"thermotb";
 /// To be raised with every change of this form, of the image's, or of what is made of a file.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const DIGEST_BYTES: usize = 32;
 /// Magic, version, piece, digest of the file, geometry, size of the image.
 const HEADER_BYTES: usize = MAGIC.len() + 4 + 4 + DIGEST_BYTES + 5 * 4 + 4;

@@ -1,10 +1,12 @@
 //! What a table is known by.
 
 use super::elf::Elf;
+use super::entries::{Entries, Function};
 use super::error::{BuildError, Limits};
 use super::landmarks::Landmarks;
 use super::metered::Metered;
 use super::source::Source;
+use super::uncovered;
 use std::fmt;
 
 const CHUNK: usize = 64 << 10;
@@ -17,7 +19,8 @@ pub struct Identity {
     pub build_id: Option<Vec<u8>>,
     /// Size of the file in bytes.
     pub size: u64,
-    /// BLAKE3 of size, build id, file header, program headers, call frame information, and of the functions known by name.
+    /// BLAKE3 of size, build id, file header, program headers, call frame information, of the functions known by name, and of those
+    /// whose rules follow from their code.
     pub digest: [u8; 32],
 }
 
@@ -76,9 +79,41 @@ pub fn identify(source: &(impl Source + ?Sized), limits: &Limits) -> Result<Iden
     }
     let landmarks = Landmarks::find(&file, &elf)?;
     landmarks.hash(|value| number(&mut hasher, value));
+    let mut code = Vec::new();
+    for function in uncovered(&file, &elf, limits)? {
+        if let Some((offset, left)) = elf.place(function.address) {
+            uncovered::read_code(&file, offset, function.size.min(left), &mut code)?;
+            number(&mut hasher, function.address);
+            number(&mut hasher, code.len() as u64);
+            hasher.update(&code);
+        }
+    }
     Ok(Identity {
         build_id: elf.build_id,
         size,
         digest: *hasher.finalize().as_bytes(),
     })
+}
+
+/// Functions without call frame information.
+fn uncovered(
+    file: &Metered<'_, impl Source + ?Sized>,
+    elf: &Elf,
+    limits: &Limits,
+) -> Result<Vec<Function>, BuildError> {
+    if elf.symbols.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut covered = Vec::new();
+    for frames in &elf.frames {
+        Entries::new(file, frames, elf.registers).functions(|function, _| {
+            if covered.len() == limits.functions {
+                return Err(BuildError::TooManyFunctions(limits.functions));
+            }
+            covered.push(function.address);
+            Ok(())
+        })?;
+    }
+    covered.sort_unstable();
+    uncovered::find(file, elf, |address| covered.binary_search(&address).is_ok())
 }

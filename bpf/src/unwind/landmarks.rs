@@ -11,19 +11,15 @@ use super::registers::Machine;
 use super::rule::{Cfa, Packed, Rbx, Rule, Saved, Unsupported};
 use super::source::Source;
 use super::switch::Switch;
+use super::symbols::functions;
 use super::window::Windows;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// That of glibc's dynamic linker has 61 bytes, others less, and the function behind is aligned.
 const ENTRY_BYTES: u64 = 64;
-const SYMBOL_BYTES: usize = 24;
-const MOST_SYMBOLS: u64 = 4 << 20;
 /// One more than the longest that is looked for, with its suffix.
 const NAME_BYTES: u64 = 48;
-/// Work to look at a symbol and its name.
-const SYMBOL: u64 = 32;
-const STT_FUNC: u8 = 2;
 /// What Go appends to the names of functions that are written in assembly, if there are others of that name which call them.
 const ASSEMBLY: &str = ".abi0";
 
@@ -209,19 +205,12 @@ fn named(
     symbols: &Symbols,
     names: &[(&str, Kind)],
 ) -> Result<Vec<(Kind, Range<u64>)>, BuildError> {
-    let mut table = Windows::new(file, symbols.entries.clone());
     let mut strings = Windows::new(file, symbols.names.clone());
     let mut found = BTreeMap::new();
-    for number in 0..(table.size() / SYMBOL_BYTES as u64).min(MOST_SYMBOLS) {
-        let bytes = table.get(number * SYMBOL_BYTES as u64, SYMBOL_BYTES)?;
-        let function = function(Bytes(bytes));
-        file.spend(SYMBOL)?;
-        let Some((name, range)) = function else {
-            continue;
-        };
+    functions(file, symbols, |name, addresses| {
         let size = strings.size().saturating_sub(name).min(NAME_BYTES);
         let Some(name) = Bytes(strings.get(name, size as usize)?).string() else {
-            continue;
+            return Ok(());
         };
         let name = str::from_utf8(name).unwrap_or_default();
         let (plain, assembly) = match name.strip_suffix(ASSEMBLY) {
@@ -231,9 +220,10 @@ fn named(
         if let Some((known, kind)) = names.iter().find(|(known, _)| *known == plain)
             && (assembly || !found.contains_key(known))
         {
-            found.insert(known, (*kind, range));
+            found.insert(known, (*kind, addresses));
         }
-    }
+        Ok(())
+    })?;
     Ok(found.into_values().collect())
 }
 
@@ -251,14 +241,4 @@ const SIX_PUSHED: Rule = Rule::Frame {
 fn within(function: &Range<u64>, distance: u64) -> Range<u64> {
     let start = function.start.saturating_add(distance);
     start.min(function.end)..function.end
-}
-
-/// Offset of its name, and its addresses, of a symbol that is a function; some of assembly have no size.
-fn function(mut symbol: Bytes<'_>) -> Option<(u64, Range<u64>)> {
-    let name = symbol.u32()?;
-    let kind = symbol.u8()? & 0xf;
-    let (_visibility, _section) = (symbol.u8()?, symbol.u16()?);
-    let address = symbol.u64()?;
-    let end = address.checked_add(symbol.u64()?)?;
-    (kind == STT_FUNC).then_some((name.into(), address..end))
 }

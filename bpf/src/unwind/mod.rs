@@ -19,6 +19,7 @@ mod error;
 mod expression;
 mod identity;
 mod inflate;
+mod instructions;
 mod landmarks;
 mod metered;
 mod plt;
@@ -28,7 +29,9 @@ mod section;
 mod source;
 mod state;
 mod switch;
+mod symbols;
 mod table;
+mod uncovered;
 mod window;
 
 pub use build::build;
