@@ -12,15 +12,15 @@ use iced_x86::{
 
 /// What is longer is left alone: no builtin of V8 is a third of that.
 pub(super) const LONGEST: usize = 32 << 10;
-/// Work for each byte of code: an instruction is decoded once or twice, which takes 30 ns.
-pub(super) const BYTE: u64 = 64;
+/// Work for each byte of code: an instruction of four bytes or so is decoded once or twice.
+pub(super) const BYTE: u64 = 16;
 
 const BITS: u32 = 64;
 const WORD: i32 = 8;
 const RSP: u8 = 7;
 const RBP: u8 = 6;
 /// Parts of a function that only tables of jumps lead to, and that are looked for.
-const MOST_ROUNDS: usize = 64;
+const MOST_ROUNDS: usize = 16;
 /// Frames are smaller. Every distance stays far from where numbers end.
 const FAR: i32 = 1 << 24;
 
@@ -297,6 +297,8 @@ impl Function<'_> {
         let Some(code) = self.code.get(start..) else {
             return;
         };
+        // Behind the last call.
+        let mut resumed = None;
         let mut decoder = Decoder::with_ip(BITS, code, start as u64, options);
         let mut instruction = Instruction::default();
         while decoder.can_decode() {
@@ -316,8 +318,24 @@ impl Function<'_> {
             if let Some(length) = self.lengths.get_mut(at) {
                 *length = instruction.len() as u8;
             }
-            self.apply(&instruction, &mut frame);
+            if instruction.flow_control() != FlowControl::Return {
+                self.apply(&instruction, &mut frame);
+            }
             match instruction.flow_control() {
+                FlowControl::Call | FlowControl::IndirectCall => {
+                    resumed = Some((instruction.next_ip() as usize, frame));
+                }
+                FlowControl::Return => {
+                    // What was called took so much off the stack, as this could not return otherwise.
+                    if let (Some((at, then)), StackPointer::Assumed(now)) = (resumed, frame.rsp)
+                        && now != WORD
+                    {
+                        let rsp = then.rsp.lowered(i64::from(WORD - now)).get();
+                        let rsp = StackPointer::certain(rsp);
+                        self.reach(at, Frame { rsp, ..then });
+                    }
+                    return;
+                }
                 FlowControl::ConditionalBranch => {
                     self.reach(instruction.near_branch_target() as usize, frame);
                 }
@@ -330,7 +348,7 @@ impl Function<'_> {
                     self.at_jumps = Some(others.unwrap_or(frame));
                     return;
                 }
-                FlowControl::Return | FlowControl::Interrupt | FlowControl::Exception => return,
+                FlowControl::Interrupt | FlowControl::Exception => return,
                 _ => {}
             }
             if matches!(instruction.mnemonic(), Mnemonic::Hlt | Mnemonic::INVALID) {
@@ -344,7 +362,9 @@ impl Function<'_> {
         let register = instruction.op0_register();
         let operands = (instruction.op0_kind(), instruction.op1_kind());
         match (instruction.mnemonic(), operands) {
-            (Mnemonic::Push, _) if instruction.stack_pointer_increment() == -WORD => frame.push(register),
+            (Mnemonic::Push, _) if instruction.stack_pointer_increment() == -WORD => {
+                frame.push(register)
+            }
             (Mnemonic::Pushfq, _) => frame.push(Register::None),
             (Mnemonic::Pop, (OpKind::Register, _)) if register.is_gpr64() => frame.pop(register),
             (Mnemonic::Popfq, _) | (Mnemonic::Pop, (OpKind::Memory, _)) => {
@@ -372,7 +392,11 @@ impl Function<'_> {
             {
                 let number = instruction.immediate(1).cast_signed();
                 let is_sub = instruction.mnemonic() == Mnemonic::Sub;
-                frame.lower(if is_sub { number } else { number.wrapping_neg() });
+                frame.lower(if is_sub {
+                    number
+                } else {
+                    number.wrapping_neg()
+                });
             }
             (Mnemonic::Mov, (OpKind::Register, OpKind::Register)) => {
                 match (register, instruction.op1_register()) {
@@ -412,12 +436,29 @@ impl Function<'_> {
     }
 
     fn others(&mut self, instruction: &Instruction, frame: &mut Frame) {
+        let names = |register: Register| {
+            (0..instruction.op_count()).any(|operand| {
+                instruction.op_kind(operand) == OpKind::Register
+                    && instruction.op_register(operand).full_register() == register
+            })
+        };
+        let is_of_interest = instruction.is_stack_instruction()
+            || names(Register::RSP)
+            || names(Register::RBP)
+            || frame.return_address != ReturnAddress::OnStack;
+        // Of most instructions that is enough, and takes a tenth of what follows.
+        if !is_of_interest {
+            return;
+        }
         let options = InstructionInfoOptions::NO_MEMORY_USAGE;
         let info = self.registers.info_options(instruction, options);
         for used in info.used_registers() {
             let is_written = matches!(
                 used.access(),
-                OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+                OpAccess::Write
+                    | OpAccess::CondWrite
+                    | OpAccess::ReadWrite
+                    | OpAccess::ReadCondWrite
             );
             if is_written {
                 frame.written(used.register());

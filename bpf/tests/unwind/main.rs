@@ -8,4 +8,6 @@ mod call_frame_information;
 mod hostile;
 mod made;
 mod sources;
+#[cfg(target_arch = "x86_64")]
+mod stepped;
 mod work;
