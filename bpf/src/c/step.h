@@ -8,6 +8,7 @@
 #pragma once
 
 #include "mapping.h"
+#include "prologue.h"
 #include "row.h"
 #include "shared.h"
 #include "stack.h"
@@ -80,6 +81,9 @@ struct walk {
 	u32 outcome;
 	/* What the outcome is about. */
 	u32 detail;
+	/* For a moment; all calls together have 512 bytes of stack. */
+	struct mapping candidate;
+	u8 code[LOOKED_AT];
 	/* The first table that was wanted and not there: its state, and its file. */
 	u32 missing;
 	u32 missing_file;
@@ -318,7 +322,6 @@ static __always_inline enum known_code code_at(u64 ip)
  */
 __noinline int may_hide_callers(struct walk *w)
 {
-	struct mapping mapping;
 	u64 word, at;
 
 	if (!w || w->fp - w->sp > MOST_SEARCHED)
@@ -327,7 +330,7 @@ __noinline int may_hide_callers(struct walk *w)
 	for (int i = 0; i < MOST_SEARCHED / (int)sizeof(u64); i++) {
 		if (at >= w->fp)
 			return 0;
-		if (!read_word(&w->chunk, at, &word) || find_mapping(&w->list, word, &mapping))
+		if (!read_word(&w->chunk, at, &word) || find_mapping(&w->list, word, &w->candidate))
 			return 1;
 		at += sizeof(u64);
 	}
@@ -356,6 +359,31 @@ static __always_inline int leave_by_frame_pointer(struct walk *w, bool in_file, 
 	return ip ? 0 : end_walk(w, OUTCOME_ASTRAY, 0);
 }
 
+/* Leaves a leaf without a rule that has no frame yet, or no more; not 0 if it is none, or its caller would be no code. */
+__noinline int leave_frameless(struct walk *w)
+{
+	struct call_site site;
+	u64 ip, saved;
+
+	if (!w || !w->list.id || bpf_probe_read_user(w->code, sizeof(w->code), (void *)w->ip))
+		return 1;
+	if (!is_frameless(w->code, w->fp == w->sp, &site))
+		return 1;
+	if (!read_word(&w->chunk, w->sp + (u32)site.return_address, &ip) || !find_mapping(&w->list, ip, &w->candidate))
+		return 1;
+	if (!site.is_unchanged) {
+		if (!read_word(&w->chunk, w->sp + (u32)site.saved, &saved))
+			return 1;
+		w->fp = saved;
+	}
+	w->ip = ip;
+	w->sp += (u32)site.return_address + sizeof(u64);
+	w->knows_bx = 0;
+	w->exact = 0;
+	w->by_frame_pointer = 0;
+	return 0;
+}
+
 /* A step out of code that has no rule. */
 static __always_inline int leave_without_rule(struct walk *w, bool in_file)
 {
@@ -365,6 +393,8 @@ static __always_inline int leave_without_rule(struct walk *w, bool in_file)
 	case THREAD_EXIT:
 		return end_walk(w, OUTCOME_ENTRY, 0);
 	default:
+		if (w->exact && !leave_frameless(w))
+			return 0;
 		if (in_file && may_hide_callers(w))
 			w->guessed = 1;
 		return leave_by_frame_pointer(w, in_file, false);

@@ -12,6 +12,8 @@ use super::symbols;
 
 /// V8 has 2,182 of them in node.
 const MOST_FUNCTIONS: usize = 64 << 10;
+/// Of functions whose symbols say no size, as `SpinPause` in HotSpot: up to the next one, but not more.
+const SIZELESS: u64 = 256;
 
 /// Functions that the table of symbols names and of which `is_covered` says that nothing else begins where they do, in the
 /// order of their addresses.
@@ -28,9 +30,15 @@ pub(super) fn find(
         return Ok(found);
     }
     symbols::functions(file, symbols, |_, addresses| {
-        let (address, size) = (addresses.start, addresses.end - addresses.start);
-        let fits = (1..=instructions::LONGEST as u64).contains(&size);
-        if fits && found.len() < MOST_FUNCTIONS && !is_covered(address) {
+        let address = addresses.start;
+        let size = match addresses.end - address {
+            0 => SIZELESS,
+            size => size,
+        };
+        if size <= instructions::LONGEST as u64
+            && found.len() < MOST_FUNCTIONS
+            && !is_covered(address)
+        {
             found.push(Function { address, size });
         }
         Ok(())
