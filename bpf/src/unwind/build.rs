@@ -211,9 +211,12 @@ impl<'s, S: Source + ?Sized> Builder<'s, S> {
                 Origin::Code(file) => {
                     let offset = u64::from(self.piece.piece) << PIECE_BITS | begin;
                     let rules = uncovered::rules(*file, offset, id)?;
-                    rows.add(begin..most.min(begin + id), |row| {
+                    let end = most.min(begin + id);
+                    let inside = |(distance, _): &&(u32, Rule)| begin + u64::from(*distance) < end;
+                    rows.add(begin..end, |row| {
                         rules
                             .iter()
+                            .take_while(inside)
                             .try_for_each(|(distance, rule)| row((*distance).into(), *rule))
                     })?;
                 }

@@ -281,7 +281,7 @@ fn musl() {
     made.code[200..][..clone.len()].copy_from_slice(&clone);
     made.entry = CODE + 32;
     made.interpreter = Some("/lib64/ld-linux-x86-64.so.2");
-    assert_eq!(at(&made, [100, 32]), [Rule::None, Rule::End]);
+    assert_eq!(at(&made, [100, 32]), [followed(8), Rule::End]);
     for interpreter in [None, Some("/lib/ld-musl-x86_64.so.1")] {
         made.interpreter = interpreter;
         assert_eq!(
@@ -289,9 +289,21 @@ fn musl() {
             [Rule::Signal, Rule::Signal, Rule::End]
         );
         assert_eq!(
-            at(&made, [200, 208, 211, 212]),
-            [Rule::None, Rule::None, Rule::End, Rule::None]
+            at(&made, [200, 206, 208, 211, 212]),
+            [followed(8), followed(8), Rule::None, Rule::End, Rule::None]
         );
+    }
+}
+
+/// CFA = rsp + offset, as it follows from code.
+fn followed(offset: i32) -> Rule {
+    Rule::Frame {
+        cfa: Cfa::Register {
+            register: 7,
+            offset,
+        },
+        saved: Saved::Nothing,
+        rbx: Rbx::Lost,
     }
 }
 
