@@ -33,7 +33,7 @@ const volatile struct {
 	enum mapping_limits mapping_limits;
 	enum piece_limits piece_limits;
 	enum table_limits table_limits;
-	enum step_limits step_limits;
+	enum frame_cache_limits frame_cache_limits;
 	struct rule rule;
 	struct table table;
 	struct list_header list_header;
