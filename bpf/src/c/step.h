@@ -16,6 +16,8 @@ enum dwarf_register {
 	DWARF_RBX = 3,
 	DWARF_RBP = 6,
 	DWARF_RSP = 7,
+	/* The first of four that every function keeps. */
+	DWARF_R12 = 12,
 };
 
 enum found {
@@ -164,7 +166,11 @@ static __always_inline u64 leaf_register(u32 number)
 	}
 }
 
-/* The register that a CFA is computed from; false if it is not known in this frame. */
+/*
+ * The register that a CFA is computed from; false if it is not known in this frame. Those that a function need not keep are
+ * known in the leaf, and in its caller if that goes by one of them: it calls only what is written for it, and leaves the
+ * register alone. OpenSSL's AES-GCM has its stack pointer in rax.
+ */
 static __always_inline bool base_register(struct walk *w, u32 number, u64 *value)
 {
 	if (number == DWARF_RSP)
@@ -173,7 +179,7 @@ static __always_inline bool base_register(struct walk *w, u32 number, u64 *value
 		*value = w->fp;
 	else if (number == DWARF_RBX && w->knows_bx)
 		*value = w->bx;
-	else if (number != DWARF_RBX && number <= 15 && w->frames == 1)
+	else if (number != DWARF_RBX && number <= 15 && (w->frames == 1 || (w->frames == 2 && number < DWARF_R12)))
 		*value = leaf_register(number);
 	else
 		return false;
@@ -202,6 +208,9 @@ __noinline int leave_unusual(struct walk *w, u64 pc, struct frame *frame)
 				return end_walk(w, OUTCOME_UNREADABLE, 0);
 			cfa += (s64)(rule.cfa >> 16);
 		}
+		/* Unless it did not. */
+		if (w->frames == 2 && cfa - w->sp > FAR)
+			return end_walk(w, OUTCOME_UNSUPPORTED, UNSUPPORTED_CFA_REGISTER);
 		return leave(w, cfa, &rule);
 	case RULE_PLT:
 		return leave(w, w->sp + sizeof(u64) + ((pc & 15) >= (u32)rule.cfa ? sizeof(u64) : 0), &rule);
