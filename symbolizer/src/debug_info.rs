@@ -11,7 +11,7 @@ use lru::LruCache;
 use crate::module::Module;
 
 /// Longest part of a foreign message that is kept, in characters: it may quote the file.
-const LONGEST_MESSAGE: usize = 300;
+pub(crate) const LONGEST_MESSAGE: usize = 300;
 
 /// How long a file is kept ready after it was asked about: its steady places have been named by then, and opening it again takes less
 /// than a millisecond.
@@ -42,7 +42,7 @@ impl DebugFiles {
     pub(crate) fn get(&mut self, module: &Module) -> Option<&DebugFile> {
         let sections = module.debug();
         let may_be_read = sections.present && !sections.names_other_files && !sections.compressed;
-        let bytes = bytes(module);
+        let bytes = module.bytes_of_names();
         if !may_be_read || bytes > self.budget {
             return None;
         }
@@ -77,15 +77,6 @@ impl DebugFiles {
             self.bytes -= file.bytes;
         }
     }
-}
-
-/// What blazesym comes to map of a file and to build an index of. Where DWARF says nothing it looks into the tables of symbols.
-fn bytes(module: &Module) -> u64 {
-    let tables = module.symbols().iter();
-    tables.fold(module.debug().bytes, |sum, table| {
-        sum.saturating_add(table.symbols.size)
-            .saturating_add(table.names.size)
-    })
 }
 
 /// One file as blazesym sees it.

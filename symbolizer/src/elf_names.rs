@@ -13,11 +13,12 @@ use crate::elf_symbols::{self, Symbol};
 use crate::frame::Frame;
 use crate::module::Module;
 use crate::names::Names;
+use crate::worker::WorkerFault;
 
 /// Files remembered for what is wrong with them, so that each is reported once.
-const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+pub(crate) const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Failures kept for [`ElfNames::take_failures`].
-const MOST_REPORTED: usize = 1024;
+pub(crate) const MOST_REPORTED: usize = 1024;
 /// What is said of an error that not all addresses of a file meet.
 const PARTLY: &str = "a part of them is damaged";
 
@@ -33,6 +34,9 @@ pub enum FileError {
     /// The file became shorter while it was open: it is not read any more.
     #[error("it was truncated while it was in use")]
     Truncated,
+    /// It was too much for the worker that read it: it is left alone for a while.
+    #[error("the worker that read it {0}")]
+    Worker(WorkerFault),
 }
 
 /// A file that was asked about and has something wrong with it.
@@ -73,34 +77,17 @@ impl ElfNames {
         }
     }
 
-    /// The frames at ELF addresses, one answer for each; none at all if the file cannot be read.
+    /// The frames at ELF addresses, one answer for each.
     pub(crate) fn find(
         &mut self,
         module: &Module,
         addresses: &[u64],
         names: &mut Names,
     ) -> Vec<Frames> {
-        let fault = self.faults.get(&module.number()).copied();
-        if addresses.is_empty() || fault == Some(Fault::All) {
-            return Vec::new();
-        }
-        // What is read of it may be anything now. And blazesym maps it, and reading a mapping beyond the file's end is fatal; a
-        // truncation after this is still.
-        if module.was_truncated() {
-            self.fail(module, Fault::All, FileError::Truncated);
-            return Vec::new();
-        }
-        let found = elf_symbols::find(module, addresses);
-        if found.is_damaged {
-            self.fail(module, Fault::Part, FileError::Symbols(PARTLY.to_owned()));
-        }
-        let mut frames = if fault == Some(Fault::DebugInfo) {
-            Vec::new()
-        } else {
-            self.debug_frames(module, addresses, &found.symbols, names)
-        };
+        let symbols = self.symbols(module, addresses);
+        let mut frames = self.lines(module, addresses, &symbols, names);
         frames.resize(addresses.len(), None);
-        for (frames, symbol) in frames.iter_mut().zip(&found.symbols) {
+        for (frames, symbol) in frames.iter_mut().zip(&symbols) {
             if frames.is_none() {
                 *frames = symbol.as_ref().map(|symbol| bare(symbol, names));
             }
@@ -108,24 +95,38 @@ impl ElfNames {
         frames
     }
 
-    /// Lets go of what has not been of use for a while.
-    pub(crate) fn tend(&mut self) {
-        self.debug.forget_unasked();
-    }
-
-    /// The files found wanting since the last call, at most 1024 of them. A file is reported again only after it was forgotten among others.
-    pub(crate) fn take_failures(&mut self) -> Vec<FileFailure> {
-        std::mem::take(&mut self.failures)
+    /// What tables of symbols say of ELF addresses, one answer for each: nothing if the file cannot be read.
+    pub(crate) fn symbols(
+        &mut self,
+        module: &Module,
+        addresses: &[u64],
+    ) -> Vec<Option<Rc<Symbol>>> {
+        if self.fault(module) == Some(Fault::All) {
+            return vec![None; addresses.len()];
+        }
+        // What is read of it may be anything now.
+        if module.was_truncated() {
+            self.fail(module, Fault::All, FileError::Truncated);
+            return vec![None; addresses.len()];
+        }
+        let found = elf_symbols::find(module, addresses);
+        if found.is_damaged {
+            self.fail(module, Fault::Part, FileError::Symbols(PARTLY.to_owned()));
+        }
+        found.symbols
     }
 
     /// The frames by debug information; none at all without it. `symbols` is what the tables of symbols say of the same addresses.
-    fn debug_frames(
+    pub(crate) fn lines(
         &mut self,
         module: &Module,
         addresses: &[u64],
         symbols: &[Option<Rc<Symbol>>],
         names: &mut Names,
     ) -> Vec<Frames> {
+        if self.fault(module) >= Some(Fault::DebugInfo) {
+            return Vec::new();
+        }
         let Some(file) = self.debug.get(module) else {
             return Vec::new();
         };
@@ -146,12 +147,26 @@ impl ElfNames {
         frames
     }
 
+    fn fault(&mut self, module: &Module) -> Option<Fault> {
+        self.faults.get(&module.number()).copied()
+    }
+
+    /// Lets go of what has not been of use for a while.
+    pub(crate) fn tend(&mut self) {
+        self.debug.forget_unasked();
+    }
+
+    /// The files found wanting since the last call, at most 1024 of them. A file is reported again only after it was forgotten among others.
+    pub(crate) fn take_failures(&mut self) -> Vec<FileFailure> {
+        std::mem::take(&mut self.failures)
+    }
+
     /// Remembers what is wrong with a file, and reports what is found first.
     fn fail(&mut self, module: &Module, fault: Fault, error: FileError) {
         if fault > Fault::Part {
             self.debug.forget(module);
         }
-        let before = self.faults.get(&module.number()).copied();
+        let before = self.fault(module);
         self.faults.put(
             module.number(),
             before.map_or(fault, |before| before.max(fault)),
@@ -173,7 +188,7 @@ fn any_damaged(found: &[Symbolized<'_>]) -> bool {
 }
 
 /// The one frame of a symbol.
-fn bare(symbol: &Symbol, names: &mut Names) -> Box<[Frame]> {
+pub(crate) fn bare(symbol: &Symbol, names: &mut Names) -> Box<[Frame]> {
     [frame(&symbol.name, None, false, names)].into()
 }
 

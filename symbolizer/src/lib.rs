@@ -13,11 +13,9 @@
 //! kernel address ── /proc/kallsyms ──► offset in the kernel or a module, and a frame ───────────────┴─► cache
 //! ```
 //!
-//! Requests are numbers beside an open file, answers are plain data, and the only state is in [`Symbolizer`]: it can move behind
-//! a process boundary. Today it runs in the process of its caller, and that has a price. Debug information is read through a
-//! memory mapping made by blazesym. A file that has some and is truncated between the check of its length and the look-up
-//! kills the process with SIGBUS, one that is rewritten in place can lead blazesym to another file; and any on a mount that does
-//! not answer blocks the caller.
+//! Files are foreign: they lie, shrink while they are read, or lie on a server that does not answer. So a [`Symbolizer`] can have a
+//! process of its own read them ([`Symbolizer::in_worker`], [`serve`]), without privileges and with a deadline: what it hangs in or
+//! dies of costs that file's names and no other's. The cache stays in the process that asks.
 
 mod cache;
 mod debug_info;
@@ -32,6 +30,7 @@ mod module;
 mod names;
 mod symbolizer;
 mod vdso;
+mod worker;
 
 pub use elf_names::{FileError, FileFailure};
 pub use frame::{Frame, Mapping, Symbolized};
@@ -39,3 +38,4 @@ pub use kernel::KernelError;
 pub use module::{Module, ModuleError};
 pub use symbolizer::{Options, Symbolizer};
 pub use vdso::VdsoError;
+pub use worker::{Launch, ServeError, WorkerFault, WorkerStats, serve};

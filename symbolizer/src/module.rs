@@ -178,7 +178,26 @@ impl Module {
         self.debug
     }
 
-    /// Whether the file has become shorter since its headers were read.
+    /// What there is to read in the file for all its names, in bytes: its tables of symbols and its debug information.
+    pub fn bytes_of_names(&self) -> u64 {
+        self.symbols.iter().fold(self.debug.bytes, |sum, table| {
+            sum.saturating_add(table.symbols.size)
+                .saturating_add(table.names.size)
+        })
+    }
+
+    /// The file's length in bytes when it was opened.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Takes the file for one that was this long when it was opened first.
+    pub(crate) fn was_opened_with(mut self, length: u64) -> Self {
+        self.length = length;
+        self
+    }
+
+    /// Whether the file has become shorter since it was opened.
     pub(crate) fn was_truncated(&self) -> bool {
         self.file
             .metadata()
