@@ -3,6 +3,8 @@
 // Clippy's exception for tests does not reach their helper functions.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/fuse.rs"]
+mod fuse;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +13,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use fuse::{FileSystem, Mode};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{C, CPP, RUST, Workshop, file_offset, functions, open};
 use symbolizer::{FileError, Launch, Module, Options, Symbolizer, WorkerFault, WorkerStats};
@@ -248,10 +251,7 @@ fn a_hanging_worker_costs_one_file() {
         name_at(&mut symbolizer, &one, leaf).as_deref(),
         Some("leaf")
     );
-    let failures = symbolizer.take_failures();
-    assert_eq!(failures.len(), 1);
-    assert_eq!(&failures[0].module, one.name());
-    assert_eq!(failures[0].error, FileError::Worker(WorkerFault::Hung));
+    assert_blamed(&mut symbolizer, &one, WorkerFault::Hung);
     let expected = stats(|stats| {
         stats.started = 2;
         stats.hung = 1;
@@ -266,27 +266,26 @@ fn a_hanging_worker_costs_one_file() {
 fn a_file_truncated_under_it_costs_itself_only() {
     let _alone = alone();
     let workshop = Workshop::new();
-    let image = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let program = workshop.compile("rustc", RUST, "program", &["-g"]);
+    let image = fs::read(&program).unwrap();
     let other = workshop.c_program("other", &["-O2", "-g"]);
     let leaf = offset_of(&other, "leaf");
     let other = open(&other);
-    let functions = functions(&image);
-    let offsets: Vec<u64> = functions
+    let offsets: Vec<u64> = functions(&image)
         .iter()
-        .step_by(functions.len() / 2000)
         .map(|function| file_offset(&image, function.address))
         .collect();
     // The moment has to be met.
-    for milliseconds in (0..200).step_by(5) {
-        let copy = workshop.path(&format!("copy-{milliseconds}"));
+    for tenths in 0..500 {
+        let copy = workshop.path(&format!("copy-{tenths}"));
         fs::write(&copy, &image).unwrap();
         let module = open(&copy);
         let file = File::options().write(true).open(&copy).unwrap();
+        let mut symbolizer = symbolizer();
         let cutter = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(milliseconds));
+            std::thread::sleep(Duration::from_micros(100 * tenths));
             file.set_len(4096).unwrap();
         });
-        let mut symbolizer = symbolizer();
         let answers = symbolizer.user(&module, &offsets);
         cutter.join().unwrap();
         assert_eq!(answers.len(), offsets.len());
@@ -298,20 +297,116 @@ fn a_file_truncated_under_it_costs_itself_only() {
         if symbolizer.worker_stats().died == 0 {
             continue;
         }
-        let failures = symbolizer.take_failures();
-        assert_eq!(&failures[0].module, module.name());
-        assert_eq!(failures[0].error, FileError::Worker(WorkerFault::Died));
-        assert_eq!(failures.len(), 1);
+        assert_blamed(&mut symbolizer, &module, WorkerFault::Died);
+        assert!(answers.iter().any(|answer| answer.named));
         let again = symbolizer.user(&module, &offsets);
-        let kept = answers
-            .iter()
-            .zip(&again)
-            .filter(|(one, other)| one.named && **one == **other);
-        let named = answers.iter().filter(|answer| answer.named).count();
-        assert_eq!(kept.count(), named, "names have changed");
+        let mut named = answers.iter().zip(&again).filter(|(one, _)| one.named);
+        assert!(named.all(|(one, again)| **one == **again));
         return;
     }
     panic!("no worker has died");
+}
+
+/// The one file that something was wrong with.
+fn assert_blamed(symbolizer: &mut Symbolizer, module: &Module, fault: WorkerFault) {
+    let failures = symbolizer.take_failures();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert_eq!(&failures[0].module, module.name());
+    assert_eq!(failures[0].error, FileError::Worker(fault));
+}
+
+/// A file on a server that stops answering costs its own names, and the worker that waits for it and cannot even be killed is
+/// left and replaced. It goes when the server is given up.
+#[test]
+fn a_file_on_a_dead_server_costs_itself_only() {
+    let _alone = alone();
+    if !rustix::process::geteuid().is_root() {
+        return tests::machine::skip("a_file_on_a_dead_server_costs_itself_only", "it mounts");
+    }
+    let workshop = Workshop::new();
+    let program = workshop.c_program("program", &["-O2"]);
+    let [leaf, f] = ["leaf", "f"].map(|name| offset_of(&program, name));
+    let server = FileSystem::mount(fs::read(&program).unwrap(), true);
+    let (remote, local) = (open(&server.path()), open(&program));
+    let mut symbolizer = symbolizer();
+    assert_eq!(
+        name_at(&mut symbolizer, &remote, leaf).as_deref(),
+        Some("leaf")
+    );
+    server.set(Mode::Never);
+    symbolizer.begin_window();
+    let begin = Instant::now();
+    assert_eq!(name_at(&mut symbolizer, &remote, f), None);
+    for (offset, name) in [(leaf, "leaf"), (f, "f")] {
+        assert_eq!(
+            name_at(&mut symbolizer, &local, offset).as_deref(),
+            Some(name)
+        );
+    }
+    assert!(begin.elapsed() < Duration::from_secs(4));
+    assert_eq!(
+        name_at(&mut symbolizer, &remote, leaf).as_deref(),
+        Some("leaf")
+    );
+    assert_blamed(&mut symbolizer, &remote, WorkerFault::Hung);
+    let expected = stats(|stats| {
+        stats.started = 2;
+        stats.hung = 1;
+        stats.stuck = 1;
+        stats.late_names = 1;
+    });
+    assert_eq!(symbolizer.worker_stats(), expected);
+    assert_eq!(workers().len(), 2);
+    drop(server);
+    wait_for("the end of the one that waited", || {
+        symbolizer.begin_window();
+        (symbolizer.worker_stats().stuck == 0).then_some(())
+    });
+}
+
+/// A server that is lost while debug information is read costs lines: functions are named already. Reading a mapping that
+/// fails is a SIGBUS.
+#[test]
+fn a_lost_server_costs_lines_only() {
+    let _alone = alone();
+    if !rustix::process::geteuid().is_root() {
+        return tests::machine::skip("a_lost_server_costs_lines_only", "it mounts");
+    }
+    let workshop = Workshop::new();
+    let program = workshop.compile("rustc", RUST, "program", &["-g"]);
+    let image = fs::read(&program).unwrap();
+    let offsets: BTreeSet<u64> = functions(&image)
+        .iter()
+        .map(|function| file_offset(&image, function.address))
+        .collect();
+    let offsets: Vec<u64> = offsets.into_iter().collect();
+    for (mode, fault) in [
+        (Mode::Error, WorkerFault::Died),
+        (Mode::Never, WorkerFault::Hung),
+    ] {
+        let server = FileSystem::mount(image.clone(), false);
+        let module = open(&server.path());
+        // All that its symbols need is in the page cache now.
+        let bare = Options {
+            debug_bytes: 0,
+            ..Options::default()
+        };
+        let bare = Symbolizer::new(bare).user(&module, &offsets);
+        server.set(mode);
+        let mut symbolizer = symbolizer();
+        assert!(symbolizer.user(&module, &offsets) == bare);
+        assert_blamed(&mut symbolizer, &module, fault);
+        let late = symbolizer.worker_stats();
+        assert_eq!(
+            (late.late_names, late.late_lines),
+            (0, offsets.len() as u64)
+        );
+        // Its other names still come, without lines.
+        let next: Vec<u64> = offsets.iter().map(|offset| offset + 1).collect();
+        let named = symbolizer.user(&module, &next);
+        assert!(named.iter().filter(|answer| answer.named).count() > offsets.len() / 2);
+        assert_eq!(symbolizer.worker_stats().started, 2);
+    }
 }
 
 /// A program in the place of the worker that says anything at all names nothing, takes no memory, and is done with.
