@@ -172,6 +172,8 @@ fn mappings_and_names(
 }
 
 fn workers(encoder: &mut DescriptorEncoder<'_>, stats: &WorkerStats) -> fmt::Result {
+    let help = "Processes that read symbols which were started: one at a time, and none while all is known.";
+    counter(encoder, "thermograph_workers_started", help, stats.started)?;
     let help =
         "Processes that read symbols which failed, by how: each costs the file that it was at.";
     let failed = [
