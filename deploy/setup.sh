@@ -71,6 +71,9 @@ test_needs() {
 	build_needs
 	fixtures_need
 	need binutils has objdump
+	# Debug information that is shared and split.
+	need dwz has dwz
+	need llvm has llvm-dwp
 	need util-linux has unshare
 	# Programs whose stacks are looked at.
 	need python3 test -x /usr/bin/python3

@@ -4,11 +4,10 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use blazesym::symbolize::{CodeInfo, Reason, Symbolized};
 use lru::LruCache;
 
-use crate::debug_info::DebugFiles;
-use crate::demangle::is_mangled;
+use crate::debug_file::DebugFile;
+use crate::debug_info::{DebugInfo, Found, Function, shortened};
 use crate::elf_symbols::{self, Symbol};
 use crate::frame::Frame;
 use crate::module::Module;
@@ -30,7 +29,10 @@ pub enum FileError {
     /// The debug information, or a part of it, cannot be read: lines and inlined functions are missing.
     #[error("its debug sections cannot be read, so lines are missing: {0}")]
     DebugInfo(String),
-    /// The file became shorter while it was open: it is not read any more.
+    /// Its debug file was found, and is not the right one.
+    #[error("its debug file is not used: {0}")]
+    DebugFile(String),
+    /// The file, or its debug file, became shorter while it was open: it is not read any more.
     #[error("it was truncated while it was in use")]
     Truncated,
 }
@@ -58,7 +60,7 @@ enum Fault {
 
 /// Where names of files come from.
 pub(crate) struct ElfNames {
-    debug: DebugFiles,
+    debug: DebugInfo,
     faults: LruCache<u64, Fault>,
     failures: Vec<FileFailure>,
 }
@@ -67,7 +69,7 @@ impl ElfNames {
     /// `debug_bytes` bounds the debug information that is kept ready.
     pub(crate) fn new(debug_bytes: u64) -> Self {
         Self {
-            debug: DebugFiles::new(debug_bytes),
+            debug: DebugInfo::new(debug_bytes),
             faults: LruCache::new(MOST_FAULTY),
             failures: Vec::new(),
         }
@@ -86,9 +88,16 @@ impl ElfNames {
         }
         // What is read of it may be anything now. And blazesym maps it, and reading a mapping beyond the file's end is fatal; a
         // truncation after this is still.
-        if module.was_truncated() {
+        let debug = module.debug_file();
+        let is_short = |file: &DebugFile| file.module.was_truncated();
+        if module.was_truncated() || debug.is_ok_and(|file| file.is_some_and(is_short)) {
+            self.debug.forget(module);
             self.fail(module, Fault::All, FileError::Truncated);
             return Vec::new();
+        }
+        if let Err(refusal) = debug {
+            let error = FileError::DebugFile(refusal.to_string());
+            self.fail(module, Fault::Part, error);
         }
         let found = elf_symbols::find(module, addresses);
         if found.is_damaged {
@@ -126,31 +135,27 @@ impl ElfNames {
         symbols: &[Option<Rc<Symbol>>],
         names: &mut Names,
     ) -> Vec<Frames> {
-        let Some(file) = self.debug.get(module) else {
-            return Vec::new();
-        };
-        let (frames, message) = match file.find(addresses) {
-            Ok(found) => {
-                let both = found.iter().zip(symbols);
-                let frames = both.map(|(found, symbol)| frames(found, symbol.as_deref(), names));
-                (
-                    frames.collect(),
-                    any_damaged(&found).then(|| (Fault::Part, PARTLY.to_owned())),
-                )
-            }
-            Err(message) => (Vec::new(), Some((Fault::DebugInfo, message))),
-        };
-        if let Some((fault, message)) = message {
-            self.fail(module, fault, FileError::DebugInfo(message));
+        let mut damage = None;
+        let found = self.debug.find(module, addresses, symbols, |answers| {
+            damage = answers.damage;
+            let found = answers.found.into_iter();
+            found.map(|found| Some(frames(found?, names))).collect()
+        });
+        if let Some(damage) = damage {
+            let error = FileError::DebugInfo(shortened(&damage));
+            self.fail(module, Fault::Part, error);
         }
-        frames
+        match found {
+            Ok(frames) => frames.unwrap_or_default(),
+            Err(message) => {
+                self.fail(module, Fault::DebugInfo, FileError::DebugInfo(message));
+                Vec::new()
+            }
+        }
     }
 
     /// Remembers what is wrong with a file, and reports what is found first.
     fn fail(&mut self, module: &Module, fault: Fault, error: FileError) {
-        if fault > Fault::Part {
-            self.debug.forget(module);
-        }
         let before = self.faults.get(&module.number()).copied();
         self.faults.put(
             module.number(),
@@ -165,59 +170,35 @@ impl ElfNames {
     }
 }
 
-/// Whether blazesym met an error at one of the addresses, which is all it says then.
-fn any_damaged(found: &[Symbolized<'_>]) -> bool {
-    found
-        .iter()
-        .any(|found| matches!(found, Symbolized::Unknown(Reason::IgnoredError)))
-}
-
 /// The one frame of a symbol.
 fn bare(symbol: &Symbol, names: &mut Names) -> Box<[Frame]> {
-    [frame(&symbol.name, None, false, names)].into()
-}
-
-/// The frames of what was found by debug information. `symbol` is what a table says is there: a C++ function that is internal to its
-/// file has no mangled name in DWARF, only the last part of its own, and a function may have no name at all.
-fn frames(found: &Symbolized<'_>, symbol: Option<&Symbol>, names: &mut Names) -> Frames {
-    let Symbolized::Sym(found) = found else {
-        return None;
+    let function = Function {
+        name: (&*symbol.name).into(),
+        file: None,
+        line: 0,
     };
-    // Where debug information says nothing, blazesym asks tables of symbols, by which one without a size goes on for ever.
-    if found.code_info.is_none() && found.inlined.is_empty() && symbol.is_none() {
-        return None;
-    }
-    let better = symbol.filter(|symbol| {
-        found.name.is_empty()
-            || (symbol.address == found.addr
-                && is_mangled(&symbol.name)
-                && !is_mangled(&found.name))
-    });
-    let name = better.map_or(&*found.name, |symbol| &symbol.name);
-    if name.is_empty() {
-        return None;
-    }
-    let inner = found
-        .inlined
-        .iter()
-        .rev()
-        .map(|function| (&*function.name, function.code_info.as_ref(), true));
-    let outer = std::iter::once((name, found.code_info.as_deref(), false));
-    Some(
-        inner
-            .chain(outer)
-            .map(|(name, place, inlined)| frame(name, place, inlined, names))
-            .collect(),
-    )
+    [frame(&function, false, names)].into()
 }
 
-fn frame(raw: &str, place: Option<&CodeInfo<'_>>, inlined: bool, names: &mut Names) -> Frame {
-    let (name, system_name) = names.function(if raw.is_empty() { "[inlined]" } else { raw });
+/// The frames of what was found by debug information.
+fn frames(found: Found<'_>, names: &mut Names) -> Box<[Frame]> {
+    let outermost = found.0.len().saturating_sub(1);
+    let functions = found.0.iter().enumerate();
+    functions
+        .map(|(place, function)| frame(function, place < outermost, names))
+        .collect()
+}
+
+fn frame(function: &Function<'_>, inlined: bool, names: &mut Names) -> Frame {
+    let (name, system_name) = names.function(match &*function.name {
+        "" => "[inlined]",
+        name => name,
+    });
     Frame {
         name,
         system_name,
-        file: place.map(|place| names.plain(&place.to_path().to_string_lossy())),
-        line: place.and_then(|place| place.line).unwrap_or(0),
+        file: function.file.as_ref().map(|file| names.plain(file)),
+        line: function.line,
         inlined,
     }
 }

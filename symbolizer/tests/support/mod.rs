@@ -3,6 +3,8 @@
 // Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod agreement;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -108,6 +110,11 @@ impl Workshop {
         let source = format!("{C}\nint main(int argc, char **argv) {{ return exported(argc); }}\n");
         self.compile("cc", &source, name, arguments)
     }
+}
+
+/// The functions of the C program.
+pub(crate) fn own(function: &Function) -> bool {
+    ["leaf", "local", "f", "exported", "main"].contains(&&*function.name)
 }
 
 pub(crate) fn run(command: &mut Command) -> Vec<u8> {
