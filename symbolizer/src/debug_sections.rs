@@ -30,6 +30,8 @@ pub(crate) struct DebugSections {
     pub(crate) link: Option<Extent>,
     /// The path of a file that several debug files share (`dwz -m`), and its build id.
     pub(crate) alt_link: Option<Extent>,
+    /// An ELF file with a table of symbols, compressed by xz: Fedora's MiniDebugInfo.
+    pub(crate) mini: Option<Extent>,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl DebugSections {
             }
             match &name[..] {
                 b".gnu_debuglink" => debug.link = Some(extent(section)),
+                b".gnu_debugdata" => debug.mini = Some(extent(section)),
                 b".gnu_debugaltlink" => debug.alt_link = Some(extent(section)),
                 _ => debug.sections.extend(DebugSection::of(name, section)),
             }

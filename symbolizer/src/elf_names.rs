@@ -10,6 +10,7 @@ use crate::debug_file::DebugFile;
 use crate::debug_info::{DebugInfo, Found, Function, shortened};
 use crate::elf_symbols::{self, Symbol};
 use crate::frame::Frame;
+use crate::mini_debug_info::MiniDebugInfo;
 use crate::module::Module;
 use crate::names::Names;
 
@@ -17,6 +18,8 @@ use crate::names::Names;
 const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Failures kept for [`ElfNames::take_failures`].
 const MOST_REPORTED: usize = 1024;
+/// MiniDebugInfo has this part of the memory that debug information has, and beside it. A quarter is 16 MiB; node's symbols have 10.
+const MINI_SHARE: u64 = 4;
 /// What is said of an error that not all addresses of a file meet.
 const PARTLY: &str = "a part of them is damaged";
 
@@ -61,6 +64,7 @@ enum Fault {
 /// Where names of files come from.
 pub(crate) struct ElfNames {
     debug: DebugInfo,
+    mini: MiniDebugInfo,
     faults: LruCache<u64, Fault>,
     failures: Vec<FileFailure>,
 }
@@ -70,6 +74,7 @@ impl ElfNames {
     pub(crate) fn new(debug_bytes: u64) -> Self {
         Self {
             debug: DebugInfo::new(debug_bytes),
+            mini: MiniDebugInfo::new(debug_bytes / MINI_SHARE),
             faults: LruCache::new(MOST_FAULTY),
             failures: Vec::new(),
         }
@@ -99,7 +104,15 @@ impl ElfNames {
             let error = FileError::DebugFile(refusal.to_string());
             self.fail(module, Fault::Part, error);
         }
-        let found = elf_symbols::find(module, addresses);
+        let mut found = elf_symbols::find(module, addresses);
+        if found.symbols.iter().any(Option::is_none)
+            && let Some(more) = self.mini.find(module, addresses)
+        {
+            found.is_damaged |= more.is_damaged;
+            for (symbol, more) in found.symbols.iter_mut().zip(more.symbols) {
+                *symbol = symbol.take().or(more);
+            }
+        }
         if found.is_damaged {
             self.fail(module, Fault::Part, FileError::Symbols(PARTLY.to_owned()));
         }
@@ -120,6 +133,7 @@ impl ElfNames {
     /// Lets go of what has not been of use for a while.
     pub(crate) fn tend(&mut self) {
         self.debug.forget_unasked();
+        self.mini.forget_unasked();
     }
 
     /// The files found wanting since the last call, at most 1024 of them. A file is reported again only after it was forgotten among others.

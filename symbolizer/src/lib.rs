@@ -38,6 +38,7 @@ mod elf_symbols;
 mod frame;
 mod kallsyms;
 mod kernel;
+mod mini_debug_info;
 mod module;
 mod names;
 mod plain_dwarf;
