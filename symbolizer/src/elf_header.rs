@@ -54,6 +54,8 @@ pub(crate) struct ElfHeader {
     /// ELF addresses of the sections that hold code.
     pub(crate) code: Vec<Range<u64>>,
     pub(crate) debug: DebugSections,
+    pub(crate) loads: Vec<Load>,
+    pub(crate) go: GoSections,
 }
 
 /// Where a table of symbols is.
@@ -72,6 +74,39 @@ pub(crate) struct Extent {
     pub(crate) size: u64,
 }
 
+impl Extent {
+    /// What is left of it from a place in it on.
+    pub(crate) fn from(self, offset: u64) -> Option<Self> {
+        let gone = offset.checked_sub(self.offset)?;
+        let size = self.size.checked_sub(gone)?;
+        Some(Self { offset, size })
+    }
+}
+
+/// Any PT_LOAD.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) extent: Extent,
+    pub(crate) address: u64,
+}
+
+impl Load {
+    /// What is left of it from an ELF address in it on.
+    pub(crate) fn from(self, address: u64) -> Option<Extent> {
+        let gone = address.checked_sub(self.address)?;
+        self.extent.from(self.extent.offset.checked_add(gone)?)
+    }
+}
+
+/// Where a Go program may have its table of functions, and the structure that leads to everything else.
+#[derive(Debug, Default)]
+pub(crate) struct GoSections {
+    pub(crate) tables: Vec<Extent>,
+    pub(crate) modules: Vec<Extent>,
+    /// There are no names of sections at all: they may be anywhere.
+    pub(crate) are_nameless: bool,
+}
+
 impl ElfHeader {
     pub(crate) fn read(file: &File) -> Result<Self, HeaderError> {
         let header = read_file_header(file)?;
@@ -83,6 +118,8 @@ impl ElfHeader {
             symbols: symbol_tables(&sections),
             code: code_sections(&sections),
             debug: DebugSections::of(&sections),
+            loads: loads(&segments),
+            go: go_sections(&sections),
         })
     }
 }
@@ -145,6 +182,18 @@ fn code_segments(segments: &[Segment]) -> Result<Vec<CodeSegment>, HeaderError> 
         }
     })
     .collect()
+}
+
+fn loads(segments: &[Segment]) -> Vec<Load> {
+    let is_load = |segment: &&Segment| segment.p_type(LittleEndian) == elf::PT_LOAD;
+    let load = |segment: &Segment| Load {
+        extent: Extent {
+            offset: segment.p_offset(LittleEndian),
+            size: segment.p_filesz(LittleEndian),
+        },
+        address: segment.p_vaddr(LittleEndian),
+    };
+    segments.iter().filter(is_load).map(load).collect()
 }
 
 /// The sections with their names, or none: a file runs without them, so their absence or damage is no error.
@@ -233,6 +282,30 @@ fn code_sections(sections: &[(Vec<u8>, Section)]) -> Vec<Range<u64>> {
         start..start.saturating_add(section.sh_size(LittleEndian))
     })
     .collect()
+}
+
+fn go_sections(sections: &[(Vec<u8>, Section)]) -> GoSections {
+    let of = |names: &[&[u8]]| {
+        let mut found = Vec::new();
+        for wanted in names {
+            let with = sections.iter().filter(|(name, _)| name == wanted);
+            found.extend(with.map(|(_, section)| extent(section)));
+        }
+        found
+    };
+    if of(&[b".go.buildinfo"]).is_empty() {
+        let are_nameless = sections.iter().all(|(name, _)| name.is_empty());
+        return GoSections {
+            are_nameless,
+            ..GoSections::default()
+        };
+    }
+    // Where code moves, a C linker may have put the table with other things that are read only once they have been moved.
+    GoSections {
+        tables: of(&[b".gopclntab", b".data.rel.ro.gopclntab", b".data.rel.ro"]),
+        modules: of(&[b".go.module", b".noptrdata"]),
+        are_nameless: false,
+    }
 }
 
 /// The build id, from the loaded notes or, in a file that has not even those, from its sections.

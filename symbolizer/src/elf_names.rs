@@ -1,5 +1,6 @@
 //! The names in ELF files: those of their symbols, and lines and inlined functions where there is debug information.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::debug_file::DebugFile;
 use crate::debug_info::{DebugInfo, Found, Function, shortened};
 use crate::elf_symbols::{self, Symbol};
 use crate::frame::Frame;
+use crate::go_functions::GoFunctions;
 use crate::mini_debug_info::MiniDebugInfo;
 use crate::module::Module;
 use crate::names::Names;
@@ -32,6 +34,9 @@ pub enum FileError {
     /// The debug information, or a part of it, cannot be read: lines and inlined functions are missing.
     #[error("its debug sections cannot be read, so lines are missing: {0}")]
     DebugInfo(String),
+    /// The table of functions of a Go program, or a part of it, cannot be read.
+    #[error("its table of Go functions cannot be read: {0}")]
+    Go(String),
     /// Its debug file was found, and is not the right one.
     #[error("its debug file is not used: {0}")]
     DebugFile(String),
@@ -122,6 +127,10 @@ impl ElfNames {
             self.debug_frames(module, addresses, &found.symbols, names)
         };
         frames.resize(addresses.len(), None);
+        let go = self.fill_by_go(module, addresses, &found.symbols, &mut frames, names);
+        if let Err(error) = go {
+            self.fail(module, Fault::Part, FileError::Go(error.to_string()));
+        }
         for (frames, symbol) in frames.iter_mut().zip(&found.symbols) {
             if frames.is_none() {
                 *frames = symbol.as_ref().map(|symbol| bare(symbol, names));
@@ -166,6 +175,39 @@ impl ElfNames {
                 Vec::new()
             }
         }
+    }
+
+    /// Fills in what the runtime of a Go program knows; the function's own name is rather that of its symbol. An error is the last of them.
+    fn fill_by_go(
+        &self,
+        module: &Module,
+        addresses: &[u64],
+        symbols: &[Option<Rc<Symbol>>],
+        frames: &mut [Frames],
+        names: &mut Names,
+    ) -> io::Result<()> {
+        let missing = frames.iter().any(Option::is_none);
+        let Some(go) = missing.then(|| module.go()).flatten() else {
+            return Ok(());
+        };
+        let mut functions = GoFunctions::new(module.file(), go)?;
+        let mut whole = Ok(());
+        for ((at, symbol), place) in addresses.iter().zip(symbols).zip(frames) {
+            if place.is_some() {
+                continue;
+            }
+            match functions.find(*at) {
+                Ok(None) => {}
+                Ok(Some(mut found)) => {
+                    if let (Some(symbol), Some(outermost)) = (symbol, found.0.last_mut()) {
+                        outermost.name = symbol.name.clone().into();
+                    }
+                    *place = Some(self::frames(found, names));
+                }
+                Err(error) => whole = Err(error),
+            }
+        }
+        whole
     }
 
     /// Remembers what is wrong with a file, and reports what is found first.

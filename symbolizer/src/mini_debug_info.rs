@@ -34,6 +34,9 @@ impl MiniDebugInfo {
         module.debug().mini?;
         let (ready, mut room) = self.0.take(module.number());
         let symbols = ready.unwrap_or_else(|| unpack(module, &mut room).ok());
+        if symbols.is_none() {
+            room.free();
+        }
         let found = symbols.as_ref().map_or(
             Found {
                 symbols: vec![None; addresses.len()],

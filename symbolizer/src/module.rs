@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::debug_file::{DebugFile, Refusal};
 use crate::debug_sections::DebugSections;
-use crate::elf_header::{CodeSegment, ElfHeader, HeaderError, SymbolTable};
+use crate::elf_header::{CodeSegment, ElfHeader, GoSections, HeaderError, Load, SymbolTable};
 use crate::frame::Mapping;
+use crate::go_module::GoModule;
 use crate::roots::Roots;
 
 /// Why a file cannot be a [`Module`].
@@ -76,6 +77,9 @@ pub struct Module {
     debug: DebugSections,
     roots: Roots,
     debug_file: OnceLock<Result<Option<Box<DebugFile>>, Refusal>>,
+    loads: Vec<Load>,
+    go_sections: GoSections,
+    go: OnceLock<Option<GoModule>>,
 }
 
 impl Module {
@@ -118,6 +122,9 @@ impl Module {
             debug: header.debug,
             roots: Roots::default(),
             debug_file: OnceLock::new(),
+            loads: header.loads,
+            go_sections: header.go,
+            go: OnceLock::new(),
             file,
             name,
             build_id,
@@ -214,6 +221,12 @@ impl Module {
             .get_or_init(find)
             .as_ref()
             .map(Option::as_deref)
+    }
+
+    /// What the runtime of a Go program knows: looked for once.
+    pub(crate) fn go(&self) -> Option<&GoModule> {
+        let find = || GoModule::find(&self.file, &self.go_sections, &self.loads);
+        self.go.get_or_init(find).as_ref()
     }
 
     /// Whether the file has become shorter since its headers were read.

@@ -76,6 +76,11 @@ impl<T> Room<'_, T> {
         Ok(())
     }
 
+    /// Gives all of it back.
+    pub(crate) fn free(&mut self) {
+        self.kept.bytes -= std::mem::take(&mut self.taken);
+    }
+
     /// Keeps the file with what it has taken.
     pub(crate) fn keep(mut self, number: u64, what: T) {
         let ready = Ready {
@@ -90,7 +95,7 @@ impl<T> Room<'_, T> {
 /// What was taken for a file that is not kept is free again.
 impl<T> Drop for Room<'_, T> {
     fn drop(&mut self) {
-        self.kept.bytes -= self.taken;
+        self.free();
     }
 }
 

@@ -178,7 +178,17 @@ pub(crate) type Printed = (String, String);
 
 /// What `addr2line -fi` says of each address, with `-C` if `demangled`.
 pub(crate) fn addr2line(program: &Path, addresses: &[u64], demangled: bool) -> Vec<Vec<Printed>> {
-    let mut command = Command::new("addr2line");
+    frames_by("addr2line", program, addresses, demangled)
+}
+
+/// The same by another tool that takes the same options.
+pub(crate) fn frames_by(
+    tool: &str,
+    program: &Path,
+    addresses: &[u64],
+    demangled: bool,
+) -> Vec<Vec<Printed>> {
+    let mut command = Command::new(tool);
     command
         .args(if demangled { "-afiC" } else { "-afi" }.split(' '))
         .arg("-e")
