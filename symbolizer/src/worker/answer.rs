@@ -4,7 +4,6 @@ use std::mem;
 use std::sync::Arc;
 
 use super::message::{FRAME_COST, Fault, Frame, Reply, TEXT_COST};
-use crate::debug_info::LONGEST_MESSAGE;
 use crate::demangle::LONGEST_SHOWN;
 use crate::elf_names::{FileError, Frames};
 use crate::frame;
@@ -137,7 +136,7 @@ impl Answer {
         if self.faults.len() == MOST_FAULTS {
             return Err(Nonsense);
         }
-        self.faults.push(fault.into_error(LONGEST_MESSAGE));
+        self.faults.push(fault.into_error());
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
@@ -11,6 +12,7 @@ use super::child::{Killed, Launch, Worker};
 use super::message::{LARGEST, Request};
 use super::refusals::{Refusals, Refused};
 use super::share::{Share, Window};
+use super::socket::MOST_FILES;
 use crate::elf_names::{FileError, FileFailure, Frames, MOST_FAULTY, MOST_REPORTED};
 use crate::module::Module;
 use crate::names::Names;
@@ -121,7 +123,8 @@ impl Client {
         let request = Request {
             module: module.number(),
             length: module.length(),
-            lines: refused.is_none() && module.debug().present,
+            path: module.roots().path().as_os_str().as_bytes().to_vec(),
+            lines: refused.is_none(),
             budget: share.bytes,
             addresses: addresses.to_vec(),
         };
@@ -188,7 +191,11 @@ impl Client {
     ) -> Result<(), WorkerFault> {
         let worker = self.worker.as_mut().ok_or(WorkerFault::Died)?;
         let message = postcard::to_allocvec(request).map_err(|_| WorkerFault::Lied)?;
-        let sent = worker.send(&message, &[module.file().as_fd()]);
+        let directories = module.roots().directories().iter();
+        let files = std::iter::once(module.file().as_fd())
+            .chain(directories.map(|directory| directory.as_fd()));
+        let files: Vec<_> = files.take(MOST_FILES).collect();
+        let sent = worker.send(&message, &files);
         sent.map_err(|_| WorkerFault::Died)?;
         let mut buffer = Box::new([0; LARGEST]);
         while answer.end.is_none() {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::debug_info::LONGEST_MESSAGE;
 use crate::elf_names::FileError;
 
 /// Most bytes of a message. Both ends have room for one, so no length that comes with it is ever trusted.
@@ -12,13 +13,16 @@ pub(crate) const MOST_ADDRESSES: usize = 4096;
 pub(super) const FRAME_COST: usize = 64;
 pub(super) const TEXT_COST: usize = 64;
 
-/// To the worker, beside the open file: what is at these ELF addresses?
+/// To the worker, beside the open file and the root directories below which files that belong to it may be opened: what is at these
+/// ELF addresses?
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     /// Of the module: the worker keeps what it has read of it.
     pub(super) module: u64,
     /// Of the file when it was opened: one that is shorter now holds something else.
     pub(super) length: u64,
+    /// Where the file lies below the directories that come with it.
+    pub(super) path: Vec<u8>,
     /// Whether debug information is to be read too.
     pub(super) lines: bool,
     /// What all frames and texts may cost.
@@ -57,11 +61,13 @@ pub(super) struct Frame {
     pub(super) inlined: bool,
 }
 
-/// [`FileError`] on its way, of which the worker knows these.
+/// [`FileError`] on its way, as far as a worker finds it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Fault<'a> {
     Symbols(&'a str),
     DebugInfo(&'a str),
+    Go(&'a str),
+    DebugFile(&'a str),
     Truncated,
 }
 
@@ -70,17 +76,21 @@ impl<'a> Fault<'a> {
         match error {
             FileError::Symbols(message) => Some(Self::Symbols(message)),
             FileError::DebugInfo(message) => Some(Self::DebugInfo(message)),
+            FileError::Go(message) => Some(Self::Go(message)),
+            FileError::DebugFile(message) => Some(Self::DebugFile(message)),
             FileError::Truncated => Some(Self::Truncated),
             FileError::Worker(_) => None,
         }
     }
 
     /// What it says, cut where it is longer than such messages are.
-    pub(super) fn into_error(self, longest: usize) -> FileError {
-        let cut = |message: &str| message.chars().take(longest).collect();
+    pub(super) fn into_error(self) -> FileError {
+        let cut = |message: &str| message.chars().take(LONGEST_MESSAGE).collect();
         match self {
             Self::Symbols(message) => FileError::Symbols(cut(message)),
             Self::DebugInfo(message) => FileError::DebugInfo(cut(message)),
+            Self::Go(message) => FileError::Go(cut(message)),
+            Self::DebugFile(message) => FileError::DebugFile(cut(message)),
             Self::Truncated => FileError::Truncated,
         }
     }

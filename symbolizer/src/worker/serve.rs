@@ -1,11 +1,13 @@
 //! The worker: answers requests until nobody asks any more.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use super::message::{FRAME_COST, Fault, Frame, LARGEST, Reply, Request, TEXT_COS
 use super::socket::{self, MOST_FILES};
 use crate::elf_names::{ElfNames, FileError, Frames, bare};
 use crate::frame;
-use crate::module::Module;
+use crate::module::{Module, ModuleError};
 use crate::names::Names;
 
 /// Debug information that is kept ready, in bytes of files' sections; a file that alone has more is named from its symbols only. Of a Rust
@@ -64,9 +66,7 @@ pub fn serve() -> Result<(), ServeError> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     while let Some((message, files)) = socket::receive(socket, &mut buffer, &mut space)? {
         let request = postcard::from_bytes::<Request>(message).map_err(invalid)?;
-        let file = files.into_iter().next();
-        let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        worker.answer(&request, file.into(), Answer::new(socket, request.budget))?;
+        worker.answer(&request, files, Answer::new(socket, request.budget))?;
     }
     Ok(())
 }
@@ -83,11 +83,15 @@ struct Worker {
 }
 
 impl Worker {
-    fn answer(&mut self, request: &Request, file: File, mut answer: Answer<'_>) -> io::Result<()> {
+    fn answer(
+        &mut self,
+        request: &Request,
+        files: Vec<OwnedFd>,
+        mut answer: Answer<'_>,
+    ) -> io::Result<()> {
         if !self.modules.contains(&request.module) {
-            match Module::open(file, "") {
+            match open(request, files) {
                 Ok(module) => {
-                    let module = module.was_opened_with(request.length);
                     self.modules.put(request.module, module);
                 }
                 Err(error) => answer.fault(&FileError::Symbols(error.to_string()))?,
@@ -129,6 +133,17 @@ impl Worker {
         };
         read().map_or(0, |pages| pages * rustix::param::page_size() as u64)
     }
+}
+
+fn open(request: &Request, files: Vec<OwnedFd>) -> Result<Module, ModuleError> {
+    let mut files = files.into_iter();
+    let Some(file) = files.next() else {
+        let (name, source) = ("it".into(), io::ErrorKind::InvalidInput.into());
+        return Err(ModuleError::Io { name, source });
+    };
+    let module = Module::open(file.into(), "it")?.was_opened_with(request.length);
+    let path = OsStr::from_bytes(&request.path);
+    Ok(module.with_roots(path, files.map(Arc::new)))
 }
 
 /// An answer on its way: replies are gathered into messages.
