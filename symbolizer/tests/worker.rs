@@ -3,22 +3,21 @@
 // Clippy's exception for tests does not reach their helper functions.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/fuse.rs"]
-mod fuse;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fuse::{FileSystem, Mode};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{C, CPP, RUST, Workshop, file_offset, functions, open};
+use support::{C, CPP, RUST, Workshop, file_offset, functions, open, run};
 use symbolizer::{FileError, Launch, Module, Options, Symbolizer, WorkerFault, WorkerStats};
 use tests::condition::wait_for;
 use tests::cpu_time::children;
+use tests::fuse::{FileSystem, Mode};
 
 /// Workers are found as the children of this process, so it has one at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -196,6 +195,37 @@ fn files_that_it_could_not_open_are_named() {
         Some("leaf")
     );
     assert!(symbolizer.take_failures().is_empty());
+}
+
+/// The debug file of a stripped program is read by the worker, too, below the root directory that comes with the program. One that a
+/// link leads to from there is the one that it leads to below that root, and no other.
+#[test]
+fn debug_files_come_from_below_the_root() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    let whole = workshop.c_program("whole", &["-O2", "-g", "-Wl,--build-id=0x0123456789abcdef"]);
+    let leaf = offset_of(&whole, "leaf");
+    let root = workshop.path("root");
+    let debug = root.join("usr/lib/debug/.build-id/01/23456789abcdef.debug");
+    fs::create_dir_all(debug.parent().unwrap()).unwrap();
+    let program = root.join("program");
+    run(Command::new("strip").arg("-o").arg(&program).arg(&whole));
+    let outside = workshop.path("outside.debug");
+    run(Command::new("objcopy")
+        .arg("--only-keep-debug")
+        .arg(&whole)
+        .arg(&outside));
+    std::os::unix::fs::symlink(&outside, &debug).unwrap();
+    let name = || {
+        let root = Arc::new(File::open(&root).unwrap().into());
+        let module = open(&program).with_roots("/program", [root]);
+        name_at(&mut symbolizer(), &module, leaf)
+    };
+    assert_eq!(name(), None);
+    let inside = root.join(outside.strip_prefix("/").unwrap());
+    fs::create_dir_all(inside.parent().unwrap()).unwrap();
+    fs::copy(&outside, &inside).unwrap();
+    assert_eq!(name().as_deref(), Some("leaf"));
 }
 
 /// One that was killed while nobody asked it anything is replaced, and no file is blamed.

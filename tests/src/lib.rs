@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod condition;
 pub mod cpu_time;
 pub mod elf_files;
+pub mod fuse;
 pub mod go_tool;
 pub mod http;
 pub mod machine;

@@ -14,8 +14,9 @@ use tempfile::TempDir;
 
 /// How reads are answered.
 #[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// With what is asked for.
     Bytes,
     /// Not at all.
     Never,
@@ -24,7 +25,8 @@ pub(crate) enum Mode {
 }
 
 /// The file system, until this is dropped: what waits for it then gets an error.
-pub(crate) struct FileSystem {
+#[derive(Debug)]
+pub struct FileSystem {
     directory: TempDir,
     mode: Arc<AtomicU8>,
     /// The kernel's end of all that is asked.
@@ -39,7 +41,7 @@ const FOPEN_KEEP_CACHE: u64 = 2;
 
 impl FileSystem {
     /// A file of these bytes. With `direct` they are asked for each time that they are read.
-    pub(crate) fn mount(bytes: Vec<u8>, direct: bool) -> Self {
+    pub fn mount(bytes: Vec<u8>, direct: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let device = File::options()
             .read(true)
@@ -80,11 +82,13 @@ impl FileSystem {
         }
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
         self.directory.path().join("file")
     }
 
-    pub(crate) fn set(&self, mode: Mode) {
+    /// Has reads answered in another way from now on.
+    pub fn set(&self, mode: Mode) {
         self.mode.store(mode as u8, Ordering::SeqCst);
     }
 }
