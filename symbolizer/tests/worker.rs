@@ -439,6 +439,33 @@ fn a_lost_server_costs_lines_only() {
     }
 }
 
+/// A program whose debug information is larger than what is read of any takes as little memory as one without, however much of
+/// it is asked about.
+#[test]
+fn a_large_file_takes_little_memory() {
+    let _alone = alone();
+    let program = tests::thermograph::binary();
+    let image = fs::read(&program).unwrap();
+    let offsets: Vec<u64> = functions(&image)
+        .iter()
+        .map(|function| file_offset(&image, function.address))
+        .collect();
+    let module = open(&program);
+    assert!(module.bytes_of_names() > 48 << 20);
+    let mut symbolizer = symbolizer();
+    for offsets in offsets.chunks(4096) {
+        symbolizer.begin_window();
+        let answers = symbolizer.user(&module, offsets);
+        assert!(answers.iter().all(|answer| answer.named));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", worker())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.unwrap().trim().trim_end_matches(" kB");
+    let peak: u64 = peak.parse().unwrap();
+    assert!(peak < 40 << 10, "{peak} kB");
+    assert_eq!(symbolizer.worker_stats(), stats(|stats| stats.started = 1));
+}
+
 /// A program in the place of the worker that says anything at all names nothing, takes no memory, and is done with.
 #[test]
 fn lies_are_no_answers() {

@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::message::LARGEST;
 use super::socket;
@@ -73,8 +74,12 @@ impl Worker {
 
     /// Whether it has ended, which it does only when it is killed, as nothing was asked.
     pub(super) fn is_gone(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        has_ended(&mut self.child)
     }
+}
+
+fn has_ended(child: &mut Child) -> bool {
+    !matches!(child.try_wait(), Ok(None))
 }
 
 /// Workers that were killed, until the kernel is done with them. One that waits for a server which does not answer stays until that does.
@@ -84,19 +89,26 @@ pub(super) struct Killed(Vec<Child>);
 /// With so many no further worker is started.
 const MOST_KILLED: usize = 8;
 
+/// How long it takes one to end that can: it has to give its memory back.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
+
 impl Killed {
     pub(super) fn kill(&mut self, worker: Worker) {
         let mut child = worker.child;
-        // It fails only for one that has been waited for.
-        let _ = child.kill();
+        if has_ended(&mut child) || child.kill().is_err() {
+            return;
+        }
+        // A descriptor of a process can be read once that has ended.
+        if let Ok(process) = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            let _ = socket::wait(process.as_fd(), Instant::now() + LAST_MOMENT);
+        }
         self.0.push(child);
         self.reap();
     }
 
     /// Waits for those that have ended.
     pub(super) fn reap(&mut self) {
-        self.0
-            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        self.0.retain_mut(|child| !has_ended(child));
     }
 
     pub(super) fn are_too_many(&mut self) -> bool {

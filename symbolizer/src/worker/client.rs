@@ -20,7 +20,7 @@ use crate::names::Names;
 /// How long a worker is kept that nobody asks.
 const KEPT: Duration = Duration::from_secs(60);
 /// A worker that has more memory is done with: what made it grow is rarely asked about again.
-const LARGEST_WORKER: u64 = 48 << 20;
+const LARGEST_WORKER: u64 = 64 << 20;
 /// How long it is not tried again to start a worker that could not be started.
 const PAUSE: Duration = Duration::from_secs(60);
 

@@ -14,12 +14,12 @@ use rustix::thread::{
 
 /// User and group that own nothing.
 const NOBODY: u32 = 65534;
-/// Mapped files and all else. A debug file of a gigabyte fits.
+/// Mapped files and all else: a program of gigabytes may have little debug information.
 const ADDRESS_SPACE: u64 = 4 << 30;
-/// Memory of its own: twice what the largest files that are read have needed.
+/// Memory that is no file's.
 const DATA: u64 = 128 << 20;
-/// Each file that is kept ready has one descriptor.
-const OPEN_FILES: u64 = 256;
+/// Each of the files that are kept ready has a few: its own, those of debug files and of root directories.
+const OPEN_FILES: u64 = 1024;
 
 /// Confines this process, which must have one thread. The rest of its life it can use its socket, and open for reading what everyone
 /// may read.
