@@ -239,9 +239,13 @@ impl Client {
         self.report(module, FileError::Worker(fault));
     }
 
+    /// What another worker finds again is reported once; what becomes of one, each time.
     fn report(&mut self, module: &Module, error: FileError) {
-        let is_new = self.reported.put(module.number(), ()).is_none();
-        if is_new && self.failures.len() < MOST_REPORTED {
+        let is_known = self.reported.put(module.number(), ()).is_some();
+        if is_known && !matches!(error, FileError::Worker(_)) {
+            return;
+        }
+        if self.failures.len() < MOST_REPORTED {
             self.failures.push(FileFailure {
                 module: module.name().clone(),
                 error,
