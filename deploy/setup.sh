@@ -71,6 +71,10 @@ test_needs() {
 	build_needs
 	fixtures_need
 	need binutils has objdump
+	# Debug information that is shared, split and compressed.
+	need dwz has dwz
+	need llvm has llvm-dwp
+	need xz-utils has xz
 	need util-linux has unshare
 	# Programs whose stacks are looked at.
 	need python3 test -x /usr/bin/python3

@@ -107,7 +107,13 @@ pub(crate) enum Command {
     Record(RecordArgs),
     /// Show how stacks through a program or library are walked
     Unwind(UnwindArgs),
+    /// Read symbols for the agent that has started this; not for people
+    #[command(name = WORKER, hide = true)]
+    Worker,
 }
+
+/// What the agent starts itself with for a worker.
+pub(crate) const WORKER: &str = "worker";
 
 /// Log level, counted from `info`.
 #[derive(Args, Clone, Copy, Debug)]

@@ -50,6 +50,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => commands::agent(args),
         Command::Record(args) => commands::record(args),
         Command::Unwind(args) => commands::unwind(args),
+        Command::Worker => {
+            symbolizer::serve()?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

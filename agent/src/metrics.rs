@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use symbolizer::WorkerStats;
 
 /// Reads the state of the sampling and naming threads, and of this process.
 pub(crate) struct SelfMetrics {
@@ -153,6 +154,7 @@ fn mappings_and_names(
         "Places in code without a symbol.",
         naming.unnamed,
     )?;
+    workers(encoder, &naming.worker)?;
     let help = "Cgroups whose path never became known: their processes go by their executables.";
     counter(
         encoder,
@@ -167,6 +169,31 @@ fn mappings_and_names(
         help,
         naming.kernel.into(),
     )
+}
+
+fn workers(encoder: &mut DescriptorEncoder<'_>, stats: &WorkerStats) -> fmt::Result {
+    let help = "Processes that read symbols which were started: one at a time, and none while all is known.";
+    counter(encoder, "thermograph_workers_started", help, stats.started)?;
+    let help =
+        "Processes that read symbols which failed, by how: each costs the file that it was at.";
+    let failed = [
+        ("hung", stats.hung),
+        ("died", stats.died),
+        ("lied", stats.lied),
+        ("not_started", stats.not_started),
+    ];
+    counters_by(
+        encoder,
+        "thermograph_workers_failed",
+        help,
+        "reason",
+        failed,
+    )?;
+    let help = "Processes that read symbols which cannot be ended, because a file system does not answer them.";
+    gauge(encoder, "thermograph_workers_stuck", help, stats.stuck)?;
+    let help = "Places in code whose names (or lines) did not come in time, or would have taken too much memory.";
+    let late = [("name", stats.late_names), ("line", stats.late_lines)];
+    counters_by(encoder, "thermograph_places_late", help, "part", late)
 }
 
 /// By the names that every Prometheus client library gives to these.

@@ -1,134 +1,143 @@
-//! The debug information in ELF files, through blazesym.
+//! The debug information of files: which of two readers reads it, and how much is kept ready.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
 
-use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{Input, Symbolized, Symbolizer};
-use lru::LruCache;
+use addr2line::gimli;
 
+use crate::debug_file::DebugSource;
+use crate::debug_sections::SectionError;
+use crate::demangle::is_mangled;
+use crate::elf_symbols::Symbol;
 use crate::module::Module;
+use crate::plain_dwarf::PlainDwarf;
+use crate::room::{Kept, Room};
+use crate::spread_dwarf::SpreadDwarf;
 
 /// Longest part of a foreign message that is kept, in characters: it may quote the file.
-const LONGEST_MESSAGE: usize = 300;
+pub(crate) const LONGEST_MESSAGE: usize = 300;
 
-/// How long a file is kept ready after it was asked about: its steady places have been named by then, and opening it again takes less
-/// than a millisecond.
-const KEPT: Duration = Duration::from_secs(60);
-
-/// Files whose debug information is kept ready: those asked about last, as many as fit.
-pub(crate) struct DebugFiles {
-    files: LruCache<u64, DebugFile>,
-    bytes: u64,
-    budget: u64,
+/// A function at an address, as debug information has it.
+pub(crate) struct Function<'a> {
+    /// Its linkage name, or the plain one. Empty if it has none.
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) file: Option<Cow<'a, str>>,
+    /// 0 if it is not known.
+    pub(crate) line: u32,
 }
 
-impl DebugFiles {
-    /// None yet. `budget` bounds the bytes that all of them have in their files.
+/// The functions at an address: those inlined there, the innermost first, then the one that they are in.
+pub(crate) struct Found<'a>(pub(crate) Vec<Function<'a>>);
+
+/// What there is at the addresses asked about, in their order.
+pub(crate) struct Answers<'a> {
+    pub(crate) found: Vec<Option<Found<'a>>>,
+    /// What made no sense at some of them.
+    pub(crate) damage: Option<DebugError>,
+}
+
+/// Why debug information cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DebugError {
+    #[error(transparent)]
+    Section(#[from] SectionError),
+    #[error(transparent)]
+    Dwarf(#[from] gimli::Error),
+    /// What blazesym says.
+    #[error("{0}")]
+    Blazesym(String),
+    #[error("a part of them is damaged")]
+    Partly,
+    #[error("its contents contradict each other")]
+    Contradiction,
+    #[error("the file that it shares with others is not there")]
+    SharedFile,
+}
+
+/// Whether a symbol that begins where a function does has the better name: a C++ function that is internal to its file has no mangled name in
+/// DWARF, only the last part of its own.
+pub(crate) fn is_better(symbol: &Symbol, name: &str) -> bool {
+    name.is_empty() || (is_mangled(&symbol.name) && !is_mangled(name))
+}
+
+/// One of the two.
+pub(crate) enum Reader {
+    Plain(PlainDwarf),
+    Spread(SpreadDwarf),
+}
+
+/// Memory for debug information.
+pub(crate) type DebugRoom<'a> = Room<'a, Reader>;
+
+/// Debug information that is kept ready.
+pub(crate) struct DebugInfo(Kept<Reader>);
+
+impl DebugInfo {
+    /// None yet. `budget` bounds the bytes that all of it has in its files, or in memory where it was compressed.
     pub(crate) fn new(budget: u64) -> Self {
-        Self {
-            files: LruCache::unbounded(),
-            bytes: 0,
-            budget,
-        }
+        Self(Kept::new(budget))
     }
 
-    /// What there is of `module`, unless it has nothing that may be read.
-    ///
-    /// DWARF is read only if the file has all of it: blazesym would open any path that a `.gnu_debuglink` or
-    /// `.gnu_debugaltlink` names, from this mount namespace, be it a pipe or a device. Compressed sections are left
-    /// alone because their size is unknown until they are in memory.
-    pub(crate) fn get(&mut self, module: &Module) -> Option<&DebugFile> {
-        let sections = module.debug();
-        let may_be_read = sections.present && !sections.names_other_files && !sections.compressed;
-        let bytes = bytes(module);
-        if !may_be_read || bytes > self.budget {
-            return None;
-        }
-        let number = module.number();
-        if !self.files.contains(&number) {
-            while self.bytes > self.budget - bytes
-                && let Some((_, file)) = self.files.pop_lru()
-            {
-                self.bytes -= file.bytes;
-            }
-            self.bytes += bytes;
-            self.files.put(number, DebugFile::new(module, bytes));
-        }
-        let file = self.files.get_mut(&number)?;
-        file.asked = Instant::now();
-        Some(file)
-    }
-
-    /// Lets go of files that have not been asked about for a while.
-    pub(crate) fn forget_unasked(&mut self) {
-        while let Some((_, file)) = self.files.peek_lru()
-            && file.asked.elapsed() > KEPT
-        {
-            self.bytes -= file.bytes;
-            self.files.pop_lru();
-        }
-    }
-
-    /// Lets go of a file.
-    pub(crate) fn forget(&mut self, module: &Module) {
-        if let Some(file) = self.files.pop(&module.number()) {
-            self.bytes -= file.bytes;
-        }
-    }
-}
-
-/// What blazesym comes to map of a file and to build an index of. Where DWARF says nothing it looks into the tables of symbols.
-fn bytes(module: &Module) -> u64 {
-    let tables = module.symbols().iter();
-    tables.fold(module.debug().bytes, |sum, table| {
-        sum.saturating_add(table.symbols.size)
-            .saturating_add(table.names.size)
-    })
-}
-
-/// One file as blazesym sees it.
-///
-/// blazesym wants a path and remembers what it read under it. The only path that leads to a file which may be deleted, replaced or
-/// in another mount namespace is `/proc/self/fd/N`, and N is given to another file once ours is closed. So each file gets
-/// a `Symbolizer` of its own: it is asked about one path only, it reads that path once (no reloading), and it is found by
-/// the module's number, which is never used again. Nothing it remembers can answer for another file, and dropping it frees all
-/// that the file cost.
-pub(crate) struct DebugFile {
-    symbolizer: Symbolizer,
-    path: PathBuf,
-    bytes: u64,
-    asked: Instant,
-}
-
-impl DebugFile {
-    fn new(module: &Module, bytes: u64) -> Self {
-        let symbolizer = Symbolizer::builder()
-            .enable_auto_reload(false)
-            .enable_demangling(false)
-            .enable_code_info(true)
-            .enable_inlined_fns(true)
-            .set_debug_dirs(Some(std::iter::empty::<PathBuf>()))
-            .build();
-        Self {
-            symbolizer,
-            path: format!("/proc/self/fd/{}", module.descriptor()).into(),
-            bytes,
-            asked: Instant::now(),
-        }
-    }
-
-    /// What is at ELF addresses, one answer for each. After an error the file must be forgotten: what panics in blazesym, which
-    /// trusts some sums and lengths in a file to be sane, may leave it half changed.
-    pub(crate) fn find(&self, addresses: &[u64]) -> Result<Vec<Symbolized<'_>>, String> {
-        let elf = Source::Elf(Elf::new(&self.path));
-        let ask = || {
-            self.symbolizer
-                .symbolize(&elf, Input::VirtOffset(addresses))
+    /// Gives to `answer` what the debug information of a module says of ELF addresses, of which tables of symbols say `symbols`. Nothing if there is none
+    /// or it is too large. After an error it is not kept: what panics in a reader, which trusts some sums and lengths in a file to be
+    /// sane, may leave it half changed.
+    pub(crate) fn find<T>(
+        &mut self,
+        module: &Module,
+        addresses: &[u64],
+        symbols: &[Option<Rc<Symbol>>],
+        answer: impl FnOnce(Answers<'_>) -> T,
+    ) -> Result<Option<T>, String> {
+        let Some(source) = DebugSource::of(module) else {
+            return Ok(None);
         };
-        catch_unwind(AssertUnwindSafe(ask))
-            .map_err(|_| "its contents contradict each other".to_owned())?
-            .map_err(|error| format!("{error:#}").chars().take(LONGEST_MESSAGE).collect())
+        let (ready, mut room) = self.0.take(module.number());
+        let ask = || {
+            let reader = match ready {
+                Some(reader) => reader,
+                None => Reader::new(&source, &mut room)?,
+            };
+            let answers = match &reader {
+                Reader::Plain(reader) => reader.find(&source, addresses, symbols)?,
+                Reader::Spread(reader) => reader.find(&source, addresses, symbols, &mut room),
+            };
+            let answered = answer(answers);
+            Ok::<_, DebugError>((reader, answered))
+        };
+        match catch_unwind(AssertUnwindSafe(ask)) {
+            Ok(Ok((reader, answered))) => {
+                room.keep(module.number(), reader);
+                Ok(Some(answered))
+            }
+            Ok(Err(DebugError::Section(SectionError::TooLarge))) => Ok(None),
+            Ok(Err(error)) => Err(shortened(&error)),
+            Err(_) => Err(shortened(&DebugError::Contradiction)),
+        }
     }
+
+    /// Lets go of that of a module.
+    pub(crate) fn forget(&mut self, module: &Module) {
+        self.0.take(module.number());
+    }
+
+    /// Lets go of what has not been asked about for a while.
+    pub(crate) fn forget_unasked(&mut self) {
+        self.0.forget_unasked();
+    }
+}
+
+impl Reader {
+    fn new(source: &DebugSource<'_>, room: &mut DebugRoom<'_>) -> Result<Self, DebugError> {
+        if PlainDwarf::can_read(source.file) {
+            PlainDwarf::new(source.file, room).map(Self::Plain)
+        } else {
+            SpreadDwarf::new(source, room).map(Self::Spread)
+        }
+    }
+}
+
+/// What is said of an error, which may quote the file.
+pub(crate) fn shortened(error: &DebugError) -> String {
+    error.to_string().chars().take(LONGEST_MESSAGE).collect()
 }

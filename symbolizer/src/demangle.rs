@@ -8,8 +8,12 @@ use std::fmt::{self, Write};
 use cpp_demangle::{DemangleOptions, Symbol};
 
 /// Longest name in bytes, raw or demangled. A mangled name of a hundred bytes can refer back to its own parts so often that it
-/// unfolds to gigabytes; Pyroscope drops names over 64 KiB.
-pub(crate) const LONGEST: usize = 16 * 1024;
+/// unfolds to gigabytes; and of a file whose names are all this long, a window asks for thousands.
+pub(crate) const LONGEST: usize = 4 * 1024;
+/// At the end of a name that was cut.
+const CUT: &str = "...";
+/// Longest text of a frame in bytes.
+pub(crate) const LONGEST_SHOWN: usize = LONGEST + CUT.len();
 
 /// The readable form of a mangled name, if it is one and its readable form is not beyond measure.
 pub(crate) fn demangle(raw: &str) -> Option<String> {
@@ -43,7 +47,7 @@ pub(crate) fn bounded(raw: &str) -> std::borrow::Cow<'_, str> {
         .rev()
         .find(|&end| raw.is_char_boundary(end))
         .unwrap_or(0);
-    format!("{}...", raw.get(..end).unwrap_or_default()).into()
+    format!("{}{CUT}", raw.get(..end).unwrap_or_default()).into()
 }
 
 /// A string that refuses to grow beyond [`LONGEST`].

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use object::LittleEndian;
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
 use object::pod::{Pod, slice_from_bytes};
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
+
+use crate::debug_sections::DebugSections;
+use crate::positioned::read_exact_at;
 
 // Chromium has 14 program headers and 40 sections; a kernel image with a section per function is not what a process runs.
 const MOST_PROGRAM_HEADERS: u64 = 1024;
@@ -52,6 +54,8 @@ pub(crate) struct ElfHeader {
     /// ELF addresses of the sections that hold code.
     pub(crate) code: Vec<Range<u64>>,
     pub(crate) debug: DebugSections,
+    pub(crate) loads: Vec<Load>,
+    pub(crate) go: GoSections,
 }
 
 /// Where a table of symbols is.
@@ -70,17 +74,37 @@ pub(crate) struct Extent {
     pub(crate) size: u64,
 }
 
-/// The debug information in the file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DebugSections {
-    /// Size of all `.debug_*` sections in bytes.
-    pub(crate) bytes: u64,
-    /// Whether there is a `.debug_info`.
-    pub(crate) present: bool,
-    /// Whether the file names another file to be read with it.
-    pub(crate) names_other_files: bool,
-    /// Whether a debug section is compressed.
-    pub(crate) compressed: bool,
+impl Extent {
+    /// What is left of it from a place in it on.
+    pub(crate) fn from(self, offset: u64) -> Option<Self> {
+        let gone = offset.checked_sub(self.offset)?;
+        let size = self.size.checked_sub(gone)?;
+        Some(Self { offset, size })
+    }
+}
+
+/// Any PT_LOAD.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) extent: Extent,
+    pub(crate) address: u64,
+}
+
+impl Load {
+    /// What is left of it from an ELF address in it on.
+    pub(crate) fn from(self, address: u64) -> Option<Extent> {
+        let gone = address.checked_sub(self.address)?;
+        self.extent.from(self.extent.offset.checked_add(gone)?)
+    }
+}
+
+/// Where a Go program may have its table of functions, and the structure that leads to everything else.
+#[derive(Debug, Default)]
+pub(crate) struct GoSections {
+    pub(crate) tables: Vec<Extent>,
+    pub(crate) modules: Vec<Extent>,
+    /// There are no names of sections at all: they may be anywhere.
+    pub(crate) are_nameless: bool,
 }
 
 impl ElfHeader {
@@ -93,18 +117,19 @@ impl ElfHeader {
             build_id: find_build_id(file, &segments, &sections),
             symbols: symbol_tables(&sections),
             code: code_sections(&sections),
-            debug: debug_sections(&sections),
+            debug: DebugSections::of(&sections),
+            loads: loads(&segments),
+            go: go_sections(&sections),
         })
     }
 }
 
 fn read_file_header(file: &File) -> Result<Header, HeaderError> {
     let mut ident = [0; 16];
-    file.read_exact_at(&mut ident, 0)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => HeaderError::NotElf,
-            _ => HeaderError::Io(error),
-        })?;
+    read_exact_at(file, &mut ident, 0).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => HeaderError::NotElf,
+        _ => HeaderError::Io(error),
+    })?;
     match ident {
         [0x7f, b'E', b'L', b'F', 1, ..] => Err(HeaderError::Bits32),
         [0x7f, b'E', b'L', b'F', 2, 2, ..] => Err(HeaderError::BigEndian),
@@ -159,6 +184,18 @@ fn code_segments(segments: &[Segment]) -> Result<Vec<CodeSegment>, HeaderError> 
     .collect()
 }
 
+fn loads(segments: &[Segment]) -> Vec<Load> {
+    let is_load = |segment: &&Segment| segment.p_type(LittleEndian) == elf::PT_LOAD;
+    let load = |segment: &Segment| Load {
+        extent: Extent {
+            offset: segment.p_offset(LittleEndian),
+            size: segment.p_filesz(LittleEndian),
+        },
+        address: segment.p_vaddr(LittleEndian),
+    };
+    segments.iter().filter(is_load).map(load).collect()
+}
+
 /// The sections with their names, or none: a file runs without them, so their absence or damage is no error.
 fn read_sections(file: &File, header: &Header) -> Vec<(Vec<u8>, Section)> {
     const WHAT: &str = "the table of sections";
@@ -209,11 +246,15 @@ fn read_sections(file: &File, header: &Header) -> Vec<(Vec<u8>, Section)> {
         .collect()
 }
 
-fn symbol_tables(sections: &[(Vec<u8>, Section)]) -> Vec<SymbolTable> {
-    let extent = |section: &Section| Extent {
+/// Where a section's bytes are.
+pub(crate) fn extent(section: &Section) -> Extent {
+    Extent {
         offset: section.sh_offset(LittleEndian),
         size: section.sh_size(LittleEndian),
-    };
+    }
+}
+
+fn symbol_tables(sections: &[(Vec<u8>, Section)]) -> Vec<SymbolTable> {
     let table = |kind| {
         let is_table = |(_, section): &&(_, Section)| section.sh_type(LittleEndian) == kind;
         let (_, symbols) = sections.iter().find(is_table)?;
@@ -243,23 +284,28 @@ fn code_sections(sections: &[(Vec<u8>, Section)]) -> Vec<Range<u64>> {
     .collect()
 }
 
-fn debug_sections(sections: &[(Vec<u8>, Section)]) -> DebugSections {
-    let mut debug = DebugSections::default();
-    for (name, section) in sections {
-        if section.sh_type(LittleEndian) == elf::SHT_NOBITS {
-            continue;
+fn go_sections(sections: &[(Vec<u8>, Section)]) -> GoSections {
+    let of = |names: &[&[u8]]| {
+        let mut found = Vec::new();
+        for wanted in names {
+            let with = sections.iter().filter(|(name, _)| name == wanted);
+            found.extend(with.map(|(_, section)| extent(section)));
         }
-        debug.names_other_files |= matches!(
-            &name[..],
-            b".gnu_debuglink" | b".gnu_debugaltlink" | b".debug_sup"
-        );
-        if name.starts_with(b".debug_") {
-            debug.bytes = debug.bytes.saturating_add(section.sh_size(LittleEndian));
-            debug.present |= name == b".debug_info";
-            debug.compressed |= section.sh_flags(LittleEndian).contains(elf::SHF_COMPRESSED);
-        }
+        found
+    };
+    if of(&[b".go.buildinfo"]).is_empty() {
+        let are_nameless = sections.iter().all(|(name, _)| name.is_empty());
+        return GoSections {
+            are_nameless,
+            ..GoSections::default()
+        };
     }
-    debug
+    // Where code moves, a C linker may have put the table with other things that are read only once they have been moved.
+    GoSections {
+        tables: of(&[b".gopclntab", b".data.rel.ro.gopclntab", b".data.rel.ro"]),
+        modules: of(&[b".go.module", b".noptrdata"]),
+        are_nameless: false,
+    }
 }
 
 /// The build id, from the loaded notes or, in a file that has not even those, from its sections.
@@ -307,18 +353,11 @@ fn find_build_id(
 /// `size` bytes, which the caller has bounded.
 fn read(file: &File, offset: u64, size: u64, what: &'static str) -> Result<Vec<u8>, HeaderError> {
     let size = usize::try_from(size).map_err(|_| HeaderError::Malformed(what))?;
-    // pread takes a signed offset.
-    if offset > i64::MAX as u64 {
-        return Err(HeaderError::Malformed(what));
-    }
     let mut bytes = vec![0; size];
-    file.read_exact_at(&mut bytes, offset)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => {
-                HeaderError::Malformed(what)
-            }
-            _ => HeaderError::Io(error),
-        })?;
+    read_exact_at(file, &mut bytes, offset).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => HeaderError::Malformed(what),
+        _ => HeaderError::Io(error),
+    })?;
     Ok(bytes)
 }
 

@@ -1,23 +1,28 @@
 //! The names in ELF files: those of their symbols, and lines and inlined functions where there is debug information.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use blazesym::symbolize::{CodeInfo, Reason, Symbolized};
 use lru::LruCache;
 
-use crate::debug_info::DebugFiles;
-use crate::demangle::is_mangled;
+use crate::debug_file::DebugFile;
+use crate::debug_info::{DebugInfo, Found, Function, shortened};
 use crate::elf_symbols::{self, Symbol};
 use crate::frame::Frame;
+use crate::go_functions::GoFunctions;
+use crate::mini_debug_info::MiniDebugInfo;
 use crate::module::Module;
 use crate::names::Names;
+use crate::worker::WorkerFault;
 
 /// Files remembered for what is wrong with them, so that each is reported once.
-const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+pub(crate) const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Failures kept for [`ElfNames::take_failures`].
-const MOST_REPORTED: usize = 1024;
+pub(crate) const MOST_REPORTED: usize = 1024;
+/// MiniDebugInfo has this part of the memory that debug information has, and beside it. A quarter is 16 MiB; node's symbols have 10.
+const MINI_SHARE: u64 = 4;
 /// What is said of an error that not all addresses of a file meet.
 const PARTLY: &str = "a part of them is damaged";
 
@@ -30,9 +35,18 @@ pub enum FileError {
     /// The debug information, or a part of it, cannot be read: lines and inlined functions are missing.
     #[error("its debug sections cannot be read, so lines are missing: {0}")]
     DebugInfo(String),
-    /// The file became shorter while it was open: it is not read any more.
+    /// The table of functions of a Go program, or a part of it, cannot be read.
+    #[error("its table of Go functions cannot be read: {0}")]
+    Go(String),
+    /// Its debug file was found, and is not the right one.
+    #[error("its debug file is not used: {0}")]
+    DebugFile(String),
+    /// The file, or its debug file, became shorter while it was open: it is not read any more.
     #[error("it was truncated while it was in use")]
     Truncated,
+    /// It was too much for the worker that read it: it is left alone for a while.
+    #[error("the worker that read it {0}")]
+    Worker(WorkerFault),
 }
 
 /// A file that was asked about and has something wrong with it.
@@ -58,7 +72,8 @@ enum Fault {
 
 /// Where names of files come from.
 pub(crate) struct ElfNames {
-    debug: DebugFiles,
+    debug: DebugInfo,
+    mini: MiniDebugInfo,
     faults: LruCache<u64, Fault>,
     failures: Vec<FileFailure>,
 }
@@ -67,40 +82,23 @@ impl ElfNames {
     /// `debug_bytes` bounds the debug information that is kept ready.
     pub(crate) fn new(debug_bytes: u64) -> Self {
         Self {
-            debug: DebugFiles::new(debug_bytes),
+            debug: DebugInfo::new(debug_bytes),
+            mini: MiniDebugInfo::new(debug_bytes / MINI_SHARE),
             faults: LruCache::new(MOST_FAULTY),
             failures: Vec::new(),
         }
     }
 
-    /// The frames at ELF addresses, one answer for each; none at all if the file cannot be read.
+    /// The frames at ELF addresses, one answer for each.
     pub(crate) fn find(
         &mut self,
         module: &Module,
         addresses: &[u64],
         names: &mut Names,
     ) -> Vec<Frames> {
-        let fault = self.faults.get(&module.number()).copied();
-        if addresses.is_empty() || fault == Some(Fault::All) {
-            return Vec::new();
-        }
-        // What is read of it may be anything now. And blazesym maps it, and reading a mapping beyond the file's end is fatal; a
-        // truncation after this is still.
-        if module.was_truncated() {
-            self.fail(module, Fault::All, FileError::Truncated);
-            return Vec::new();
-        }
-        let found = elf_symbols::find(module, addresses);
-        if found.is_damaged {
-            self.fail(module, Fault::Part, FileError::Symbols(PARTLY.to_owned()));
-        }
-        let mut frames = if fault == Some(Fault::DebugInfo) {
-            Vec::new()
-        } else {
-            self.debug_frames(module, addresses, &found.symbols, names)
-        };
-        frames.resize(addresses.len(), None);
-        for (frames, symbol) in frames.iter_mut().zip(&found.symbols) {
+        let symbols = self.symbols(module, addresses);
+        let mut frames = self.lines(module, addresses, &symbols, names);
+        for (frames, symbol) in frames.iter_mut().zip(&symbols) {
             if frames.is_none() {
                 *frames = symbol.as_ref().map(|symbol| bare(symbol, names));
             }
@@ -108,9 +106,77 @@ impl ElfNames {
         frames
     }
 
+    /// What tables of symbols say of ELF addresses, one answer for each: nothing if the file cannot be read.
+    pub(crate) fn symbols(
+        &mut self,
+        module: &Module,
+        addresses: &[u64],
+    ) -> Vec<Option<Rc<Symbol>>> {
+        if addresses.is_empty() || self.fault(module) == Some(Fault::All) {
+            return vec![None; addresses.len()];
+        }
+        // What is read of it may be anything now. And blazesym maps it, and reading a mapping beyond the file's end is fatal; a
+        // truncation after this is still.
+        let debug = module.debug_file();
+        let is_short = |file: &DebugFile| file.module.was_truncated();
+        if module.was_truncated() || debug.is_ok_and(|file| file.is_some_and(is_short)) {
+            self.debug.forget(module);
+            self.fail(module, Fault::All, FileError::Truncated);
+            return vec![None; addresses.len()];
+        }
+        if let Err(refusal) = debug {
+            let error = FileError::DebugFile(refusal.to_string());
+            self.fail(module, Fault::Part, error);
+        }
+        let mut found = elf_symbols::find(module, addresses);
+        if found.symbols.iter().any(Option::is_none)
+            && let Some(more) = self.mini.find(module, addresses)
+        {
+            found.is_damaged |= more.is_damaged;
+            for (symbol, more) in found.symbols.iter_mut().zip(more.symbols) {
+                *symbol = symbol.take().or(more);
+            }
+        }
+        if found.is_damaged {
+            self.fail(module, Fault::Part, FileError::Symbols(PARTLY.to_owned()));
+        }
+        found.symbols
+    }
+
+    /// The frames by what says more than tables of symbols do, one answer for each ELF address: by debug information, or by the table of Go's
+    /// runtime. `symbols` is what the tables say of the same addresses.
+    pub(crate) fn lines(
+        &mut self,
+        module: &Module,
+        addresses: &[u64],
+        symbols: &[Option<Rc<Symbol>>],
+        names: &mut Names,
+    ) -> Vec<Frames> {
+        let fault = self.fault(module);
+        if addresses.is_empty() || fault == Some(Fault::All) {
+            return vec![None; addresses.len()];
+        }
+        let mut frames = if fault == Some(Fault::DebugInfo) {
+            Vec::new()
+        } else {
+            self.debug_frames(module, addresses, symbols, names)
+        };
+        frames.resize(addresses.len(), None);
+        let go = self.fill_by_go(module, addresses, symbols, &mut frames, names);
+        if let Err(error) = go {
+            self.fail(module, Fault::Part, FileError::Go(error.to_string()));
+        }
+        frames
+    }
+
+    fn fault(&mut self, module: &Module) -> Option<Fault> {
+        self.faults.get(&module.number()).copied()
+    }
+
     /// Lets go of what has not been of use for a while.
     pub(crate) fn tend(&mut self) {
         self.debug.forget_unasked();
+        self.mini.forget_unasked();
     }
 
     /// The files found wanting since the last call, at most 1024 of them. A file is reported again only after it was forgotten among others.
@@ -126,32 +192,61 @@ impl ElfNames {
         symbols: &[Option<Rc<Symbol>>],
         names: &mut Names,
     ) -> Vec<Frames> {
-        let Some(file) = self.debug.get(module) else {
-            return Vec::new();
-        };
-        let (frames, message) = match file.find(addresses) {
-            Ok(found) => {
-                let both = found.iter().zip(symbols);
-                let frames = both.map(|(found, symbol)| frames(found, symbol.as_deref(), names));
-                (
-                    frames.collect(),
-                    any_damaged(&found).then(|| (Fault::Part, PARTLY.to_owned())),
-                )
-            }
-            Err(message) => (Vec::new(), Some((Fault::DebugInfo, message))),
-        };
-        if let Some((fault, message)) = message {
-            self.fail(module, fault, FileError::DebugInfo(message));
+        let mut damage = None;
+        let found = self.debug.find(module, addresses, symbols, |answers| {
+            damage = answers.damage;
+            let found = answers.found.into_iter();
+            found.map(|found| Some(frames(found?, names))).collect()
+        });
+        if let Some(damage) = damage {
+            let error = FileError::DebugInfo(shortened(&damage));
+            self.fail(module, Fault::Part, error);
         }
-        frames
+        match found {
+            Ok(frames) => frames.unwrap_or_default(),
+            Err(message) => {
+                self.fail(module, Fault::DebugInfo, FileError::DebugInfo(message));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Fills in what the runtime of a Go program knows; the function's own name is rather that of its symbol. An error is the last of them.
+    fn fill_by_go(
+        &self,
+        module: &Module,
+        addresses: &[u64],
+        symbols: &[Option<Rc<Symbol>>],
+        frames: &mut [Frames],
+        names: &mut Names,
+    ) -> io::Result<()> {
+        let missing = frames.iter().any(Option::is_none);
+        let Some(go) = missing.then(|| module.go()).flatten() else {
+            return Ok(());
+        };
+        let mut functions = GoFunctions::new(module.file(), go)?;
+        let mut whole = Ok(());
+        for ((at, symbol), place) in addresses.iter().zip(symbols).zip(frames) {
+            if place.is_some() {
+                continue;
+            }
+            match functions.find(*at) {
+                Ok(None) => {}
+                Ok(Some(mut found)) => {
+                    if let (Some(symbol), Some(outermost)) = (symbol, found.0.last_mut()) {
+                        outermost.name = symbol.name.clone().into();
+                    }
+                    *place = Some(self::frames(found, names));
+                }
+                Err(error) => whole = Err(error),
+            }
+        }
+        whole
     }
 
     /// Remembers what is wrong with a file, and reports what is found first.
     fn fail(&mut self, module: &Module, fault: Fault, error: FileError) {
-        if fault > Fault::Part {
-            self.debug.forget(module);
-        }
-        let before = self.faults.get(&module.number()).copied();
+        let before = self.fault(module);
         self.faults.put(
             module.number(),
             before.map_or(fault, |before| before.max(fault)),
@@ -165,59 +260,35 @@ impl ElfNames {
     }
 }
 
-/// Whether blazesym met an error at one of the addresses, which is all it says then.
-fn any_damaged(found: &[Symbolized<'_>]) -> bool {
-    found
-        .iter()
-        .any(|found| matches!(found, Symbolized::Unknown(Reason::IgnoredError)))
-}
-
 /// The one frame of a symbol.
-fn bare(symbol: &Symbol, names: &mut Names) -> Box<[Frame]> {
-    [frame(&symbol.name, None, false, names)].into()
-}
-
-/// The frames of what was found by debug information. `symbol` is what a table says is there: a C++ function that is internal to its
-/// file has no mangled name in DWARF, only the last part of its own, and a function may have no name at all.
-fn frames(found: &Symbolized<'_>, symbol: Option<&Symbol>, names: &mut Names) -> Frames {
-    let Symbolized::Sym(found) = found else {
-        return None;
+pub(crate) fn bare(symbol: &Symbol, names: &mut Names) -> Box<[Frame]> {
+    let function = Function {
+        name: (&*symbol.name).into(),
+        file: None,
+        line: 0,
     };
-    // Where debug information says nothing, blazesym asks tables of symbols, by which one without a size goes on for ever.
-    if found.code_info.is_none() && found.inlined.is_empty() && symbol.is_none() {
-        return None;
-    }
-    let better = symbol.filter(|symbol| {
-        found.name.is_empty()
-            || (symbol.address == found.addr
-                && is_mangled(&symbol.name)
-                && !is_mangled(&found.name))
-    });
-    let name = better.map_or(&*found.name, |symbol| &symbol.name);
-    if name.is_empty() {
-        return None;
-    }
-    let inner = found
-        .inlined
-        .iter()
-        .rev()
-        .map(|function| (&*function.name, function.code_info.as_ref(), true));
-    let outer = std::iter::once((name, found.code_info.as_deref(), false));
-    Some(
-        inner
-            .chain(outer)
-            .map(|(name, place, inlined)| frame(name, place, inlined, names))
-            .collect(),
-    )
+    [frame(&function, false, names)].into()
 }
 
-fn frame(raw: &str, place: Option<&CodeInfo<'_>>, inlined: bool, names: &mut Names) -> Frame {
-    let (name, system_name) = names.function(if raw.is_empty() { "[inlined]" } else { raw });
+/// The frames of what was found by debug information.
+fn frames(found: Found<'_>, names: &mut Names) -> Box<[Frame]> {
+    let outermost = found.0.len().saturating_sub(1);
+    let functions = found.0.iter().enumerate();
+    functions
+        .map(|(place, function)| frame(function, place < outermost, names))
+        .collect()
+}
+
+fn frame(function: &Function<'_>, inlined: bool, names: &mut Names) -> Frame {
+    let (name, system_name) = names.function(match &*function.name {
+        "" => "[inlined]",
+        name => name,
+    });
     Frame {
         name,
         system_name,
-        file: place.map(|place| names.plain(&place.to_path().to_string_lossy())),
-        line: place.and_then(|place| place.line).unwrap_or(0),
+        file: function.file.as_ref().map(|file| names.plain(file)),
+        line: function.line,
         inlined,
     }
 }

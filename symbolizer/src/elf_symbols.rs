@@ -6,7 +6,6 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use object::LittleEndian;
@@ -17,6 +16,7 @@ use object::read::elf::Sym;
 use crate::demangle::LONGEST;
 use crate::elf_header::{Extent, SymbolTable};
 use crate::module::Module;
+use crate::positioned::read_exact_at;
 
 type RawSymbol = Sym64<LittleEndian>;
 
@@ -52,31 +52,67 @@ pub(crate) fn find(module: &Module, addresses: &[u64]) -> Found {
     wanted.dedup();
     let mut found = vec![None; wanted.len()];
     let mut is_damaged = false;
-    for table in module.symbols() {
+    for table in tables(module) {
         if found.iter().all(Option::is_some) {
             break;
         }
-        let mut nearest = Nearest::new(&wanted);
-        if read_symbols(module, table.symbols, |symbol| nearest.take(symbol)).is_err() {
-            is_damaged = true;
-            continue;
-        }
-        let mut names = Names::of(module, table);
-        let candidates = wanted.iter().zip(nearest.candidates(table.is_dynamic));
-        for (found, (address, candidate)) in found.iter_mut().zip(candidates) {
-            let reaches = |candidate: &Candidate| {
-                candidate.size > 0 || module.are_in_one_section(candidate.start, *address)
-            };
-            if let (None, Some(candidate)) = (&found, candidate.filter(reaches)) {
-                *found = names.symbol(candidate);
-                is_damaged |= found.is_none();
-            }
-        }
+        is_damaged |= table.find(&wanted, &mut found).is_err();
     }
     let symbol = |address| found.get(wanted.binary_search(address).ok()?)?.clone();
     Found {
         symbols: addresses.iter().map(symbol).collect(),
         is_damaged,
+    }
+}
+
+/// A table of symbols, and the file that it is in.
+struct Table<'a> {
+    file: &'a Module,
+    table: &'a SymbolTable,
+    /// What is added to an address of the module to find it here.
+    bias: u64,
+}
+
+/// The tables to look in: the one for debuggers, wherever it is, before the one for dynamic linking, which has less.
+fn tables(module: &Module) -> Vec<Table<'_>> {
+    let debug = module.debug_file().ok().flatten();
+    let files = [
+        Some((module, 0)),
+        debug.map(|debug| (&debug.module, debug.bias)),
+    ];
+    let mut tables: Vec<Table<'_>> = files
+        .into_iter()
+        .flatten()
+        .flat_map(|(file, bias)| {
+            let tables = file.symbols().iter();
+            tables.map(move |table| Table { file, table, bias })
+        })
+        .collect();
+    tables.sort_by_key(|table| table.table.is_dynamic);
+    tables
+}
+
+impl Table<'_> {
+    /// Fills in what is not found yet of the addresses, which are in order. An error if something could not be read.
+    fn find(&self, wanted: &[u64], found: &mut [Option<Rc<Symbol>>]) -> io::Result<()> {
+        let here: Vec<u64> = wanted.iter().map(|at| at.wrapping_add(self.bias)).collect();
+        let mut nearest = Nearest::new(&here);
+        read_symbols(self.file, self.table.symbols, |symbol| nearest.take(symbol))?;
+        let mut names = Names::of(self);
+        let mut whole = Ok(());
+        let candidates = here.iter().zip(nearest.candidates(self.table.is_dynamic));
+        for (found, (address, candidate)) in found.iter_mut().zip(candidates) {
+            let reaches = |candidate: &Candidate| {
+                candidate.size > 0 || self.file.are_in_one_section(candidate.start, *address)
+            };
+            if let (None, Some(candidate)) = (&found, candidate.filter(reaches)) {
+                match names.symbol(candidate) {
+                    Ok(symbol) => *found = Some(symbol),
+                    Err(error) => whole = Err(error),
+                }
+            }
+        }
+        whole
     }
 }
 
@@ -91,7 +127,7 @@ fn read_symbols(module: &Module, table: Extent, mut take: impl FnMut(Candidate))
     while left > 0 {
         let size = left.min(buffer.len() as u64);
         let bytes = buffer.get_mut(..size as usize).unwrap_or_default();
-        read(module, bytes, at)?;
+        read_exact_at(module.file(), bytes, at)?;
         let count = bytes.len() / size_of::<RawSymbol>();
         let symbols = slice_from_bytes::<RawSymbol>(bytes, count);
         let (symbols, _) = symbols.map_err(|()| io::ErrorKind::InvalidData)?;
@@ -100,14 +136,6 @@ fn read_symbols(module: &Module, table: Extent, mut take: impl FnMut(Candidate))
         at = at.saturating_add(size);
     }
     Ok(())
-}
-
-fn read(module: &Module, bytes: &mut [u8], at: u64) -> io::Result<()> {
-    // pread takes a signed offset.
-    if at > i64::MAX as u64 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    module.file().read_exact_at(bytes, at)
 }
 
 /// A symbol that may be what is asked about. The greatest counts: the one that begins last, has the largest size, and is known outside of its file.
@@ -211,50 +239,47 @@ impl<'a> Nearest<'a> {
 
 /// Reads names.
 struct Names<'a> {
-    module: &'a Module,
-    names: Extent,
+    table: &'a Table<'a>,
     /// The one read last: what follows is often in the same function.
     last: Option<(Candidate, Rc<Symbol>)>,
 }
 
 impl<'a> Names<'a> {
-    fn of(module: &'a Module, table: &SymbolTable) -> Self {
-        Self {
-            module,
-            names: table.names,
-            last: None,
-        }
+    fn of(table: &'a Table<'a>) -> Self {
+        Self { table, last: None }
     }
 
-    fn symbol(&mut self, candidate: Candidate) -> Option<Rc<Symbol>> {
+    fn symbol(&mut self, candidate: Candidate) -> io::Result<Rc<Symbol>> {
         if let Some((last, symbol)) = &self.last
             && *last == candidate
         {
-            return Some(Rc::clone(symbol));
+            return Ok(Rc::clone(symbol));
         }
         let symbol = Rc::new(Symbol {
-            address: candidate.start,
+            address: candidate.start.wrapping_sub(self.table.bias),
             name: self.name(candidate.name)?,
         });
         self.last = Some((candidate, Rc::clone(&symbol)));
-        Some(symbol)
+        Ok(symbol)
     }
 
     /// The name at a position, cut where it is beyond measure.
-    fn name(&self, position: u32) -> Option<String> {
-        let position = u64::from(position);
-        let left = self.names.size.checked_sub(position)?;
-        let at = self.names.offset.checked_add(position)?;
+    fn name(&self, position: u32) -> io::Result<String> {
+        let Extent { offset, size } = self.table.table.names;
+        let left = size.saturating_sub(u64::from(position));
+        let at = offset.saturating_add(u64::from(position));
         // One byte more than is shown, so that it is seen where a name is cut.
         for most in [SHORT_NAME, LONGEST + 1] {
             let mut bytes = vec![0; left.min(most as u64) as usize];
-            read(self.module, &mut bytes, at).ok()?;
+            read_exact_at(self.table.file.file(), &mut bytes, at)?;
             let end = bytes.iter().position(|&byte| byte == 0);
             if end.is_some() || most > LONGEST {
                 bytes.truncate(end.unwrap_or(bytes.len()));
-                return (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned());
+                if !bytes.is_empty() {
+                    return Ok(String::from_utf8_lossy(&bytes).into_owned());
+                }
             }
         }
-        None
+        Err(io::ErrorKind::InvalidData.into())
     }
 }

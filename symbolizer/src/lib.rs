@@ -9,29 +9,47 @@
 //! speak of (addr2line takes it); a *kernel address* is where the running kernel has its code.
 //!
 //! ```text
-//! file offset ── executable PT_LOAD ──► ELF address ── .symtab, .dynsym; blazesym: DWARF ──► frames ─┐
-//! kernel address ── /proc/kallsyms ──► offset in the kernel or a module, and a frame ───────────────┴─► cache
+//! file offset ── executable PT_LOAD ──► ELF address ── DWARF, else symbols, else Go's table ──► frames ─┐
+//! kernel address ── /proc/kallsyms ──► offset in the kernel or a module, and a frame ─────────────────┴─► cache
 //! ```
 //!
-//! Requests are numbers beside an open file, answers are plain data, and the only state is in [`Symbolizer`]: it can move behind
-//! a process boundary. Today it runs in the process of its caller, and that has a price. Debug information is read through a
-//! memory mapping made by blazesym. A file that has some and is truncated between the check of its length and the look-up
-//! kills the process with SIGBUS, one that is rewritten in place can lead blazesym to another file; and any on a mount that does
-//! not answer blocks the caller.
+//! What a file itself does not have is looked for in its debug file, if the caller says below which directories ([`Module::with_roots`]).
+//! Who is believed where several speak of one address:
+//!
+//! - DWARF, of the file or of its debug file, if all of it fits into the budget. Plain DWARF is read by blazesym; compressed sections, those shared by
+//!   `dwz` and split ones by addr2line. A function without a line keeps its name and has none; a line without a function (assembly) has the name of the symbol there.
+//! - The symbols of `.symtab`, here or in the debug file, then those of `.dynsym`, then those of MiniDebugInfo (Fedora's `.gnu_debugdata`). Of several that cover an address the one counts that begins last, then the longer,
+//!   then one known outside of its file. One without a size (assembly) reaches to where the next begins or its section ends.
+//! - The table of functions of Go's runtime (1.18 and later): lines and inlined functions, and names where there are no symbols.
+//!
+//! Files are foreign: they lie, shrink while they are read, or lie on a server that does not answer. So a [`Symbolizer`] can have a
+//! process of its own read them ([`Symbolizer::in_worker`], [`serve`]), without privileges and with a deadline: what it hangs in or
+//! dies of costs that file's names and no other's. The cache stays in the process that asks.
 
 mod cache;
+mod debug_file;
 mod debug_info;
+mod debug_sections;
 mod demangle;
 mod elf_header;
 mod elf_names;
 mod elf_symbols;
 mod frame;
+mod go_functions;
+mod go_module;
 mod kallsyms;
 mod kernel;
+mod mini_debug_info;
 mod module;
 mod names;
+mod plain_dwarf;
+mod positioned;
+mod room;
+mod roots;
+mod spread_dwarf;
 mod symbolizer;
 mod vdso;
+mod worker;
 
 pub use elf_names::{FileError, FileFailure};
 pub use frame::{Frame, Mapping, Symbolized};
@@ -39,3 +57,4 @@ pub use kernel::KernelError;
 pub use module::{Module, ModuleError};
 pub use symbolizer::{Options, Symbolizer};
 pub use vdso::VdsoError;
+pub use worker::{Launch, ServeError, WorkerFault, WorkerStats, serve};

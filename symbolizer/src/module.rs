@@ -3,12 +3,17 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use crate::elf_header::{CodeSegment, DebugSections, ElfHeader, HeaderError, SymbolTable};
+use crate::debug_file::{DebugFile, Refusal};
+use crate::debug_sections::DebugSections;
+use crate::elf_header::{CodeSegment, ElfHeader, GoSections, HeaderError, Load, SymbolTable};
 use crate::frame::Mapping;
+use crate::go_module::GoModule;
+use crate::roots::Roots;
 
 /// Why a file cannot be a [`Module`].
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +75,11 @@ pub struct Module {
     symbols: Vec<SymbolTable>,
     code: Vec<Range<u64>>,
     debug: DebugSections,
+    roots: Roots,
+    debug_file: OnceLock<Result<Option<Box<DebugFile>>, Refusal>>,
+    loads: Vec<Load>,
+    go_sections: GoSections,
+    go: OnceLock<Option<GoModule>>,
 }
 
 impl Module {
@@ -110,10 +120,29 @@ impl Module {
             symbols: header.symbols,
             code: header.code,
             debug: header.debug,
+            roots: Roots::default(),
+            debug_file: OnceLock::new(),
+            loads: header.loads,
+            go_sections: header.go,
+            go: OnceLock::new(),
             file,
             name,
             build_id,
         })
+    }
+
+    /// Has other files that belong to this one looked for: its debug file, and what that refers to. `path` is where this file lies
+    /// below each of `directories`, which are looked through in their order: the root directory of the file's process, then
+    /// that of the host, say. Nothing outside of them is opened. Without this no other file is opened at all.
+    ///
+    /// They are looked for when the first name is asked for, and only if this file has no debug information itself.
+    pub fn with_roots(
+        mut self,
+        path: impl Into<PathBuf>,
+        directories: impl IntoIterator<Item = Arc<OwnedFd>>,
+    ) -> Self {
+        self.roots = Roots::new(path.into(), directories.into_iter().collect());
+        self
     }
 
     /// The name given at opening.
@@ -174,11 +203,52 @@ impl Module {
         &self.symbols
     }
 
-    pub(crate) fn debug(&self) -> DebugSections {
-        self.debug
+    pub(crate) fn debug(&self) -> &DebugSections {
+        &self.debug
     }
 
-    /// Whether the file has become shorter since its headers were read.
+    pub(crate) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// The file that has the debug information of this one, if it is not here: looked for once.
+    pub(crate) fn debug_file(&self) -> Result<Option<&DebugFile>, &Refusal> {
+        let find = || match self.debug.is_present() {
+            true => Ok(None),
+            false => DebugFile::find(self, &self.roots).map(|found| found.map(Box::new)),
+        };
+        self.debug_file
+            .get_or_init(find)
+            .as_ref()
+            .map(Option::as_deref)
+    }
+
+    /// What the runtime of a Go program knows: looked for once.
+    pub(crate) fn go(&self) -> Option<&GoModule> {
+        let find = || GoModule::find(&self.file, &self.go_sections, &self.loads);
+        self.go.get_or_init(find).as_ref()
+    }
+
+    /// What there is to read in the file for all its names, in bytes: its tables of symbols and its debug information.
+    pub fn bytes_of_names(&self) -> u64 {
+        self.symbols.iter().fold(self.debug.bytes(), |sum, table| {
+            sum.saturating_add(table.symbols.size)
+                .saturating_add(table.names.size)
+        })
+    }
+
+    /// The file's length in bytes when it was opened.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Takes the file for one that was this long when it was opened first.
+    pub(crate) fn was_opened_with(mut self, length: u64) -> Self {
+        self.length = length;
+        self
+    }
+
+    /// Whether the file has become shorter since it was opened.
     pub(crate) fn was_truncated(&self) -> bool {
         self.file
             .metadata()

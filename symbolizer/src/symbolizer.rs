@@ -1,18 +1,20 @@
 //! The one door: batches of offsets and addresses in, answers out.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::elf_names::{ElfNames, FileFailure};
+use crate::elf_names::{ElfNames, FileFailure, Frames};
 use crate::frame::{Frame, Mapping, Symbolized};
 use crate::kernel::{KernelError, KernelSymbols};
 use crate::module::Module;
 use crate::names::Names;
+use crate::worker::{Client, Launch, MOST_ADDRESSES, WorkerStats};
 
 /// Offsets named in one go; bounds what blazesym's answers take before they are ours. Each reads the file's tables of symbols once.
-const BATCH: usize = 4096;
+const BATCH: usize = MOST_ADDRESSES;
 
-/// Bounds on what a [`Symbolizer`] holds.
+/// Bounds on what a [`Symbolizer`] of one process holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Memory for answers and their names, in bytes.
@@ -36,17 +38,49 @@ impl Default for Options {
 /// It cannot be sent to another thread once made (blazesym's state is not shared), so it belongs to one thread for good.
 pub struct Symbolizer {
     cache: Cache,
-    files: ElfNames,
+    files: Files,
     kernel: Option<Result<KernelSymbols, KernelError>>,
 }
 
+/// Where foreign files are read.
+enum Files {
+    Here(ElfNames),
+    InWorker(Client),
+}
+
+/// What is found out at a time, and whether it stays so.
+struct Answer {
+    symbolized: Symbolized,
+    is_final: bool,
+}
+
 impl Symbolizer {
-    /// A symbolizer that has read nothing yet.
+    /// A symbolizer that has read nothing yet, and will read files itself. It is for files that the caller trusts: debug information is
+    /// read through a memory mapping, so a file that is truncated meanwhile kills the process with SIGBUS, and one on a server
+    /// that does not answer blocks the caller.
     pub fn new(options: Options) -> Self {
+        let files = Files::Here(ElfNames::new(options.debug_bytes));
+        Self::with(options.cache_bytes, files)
+    }
+
+    /// A symbolizer that has a worker read files. `cache_bytes` is for answers and their names.
+    pub fn in_worker(cache_bytes: usize, launch: Launch) -> Self {
+        Self::with(cache_bytes, Files::InWorker(Client::new(launch)))
+    }
+
+    fn with(cache_bytes: usize, files: Files) -> Self {
         Self {
-            cache: Cache::new(options.cache_bytes),
-            files: ElfNames::new(options.debug_bytes),
+            cache: Cache::new(cache_bytes),
+            files,
             kernel: None,
+        }
+    }
+
+    /// To be called before each window's words are named: a window may take three and a half seconds of the worker's time and no more.
+    pub fn begin_window(&mut self) {
+        match &mut self.files {
+            Files::Here(files) => files.tend(),
+            Files::InWorker(worker) => worker.begin_window(),
         }
     }
 
@@ -55,8 +89,8 @@ impl Symbolizer {
     /// Each offset is looked up as it is: the offset of a return address must have been reduced by one before. One without a
     /// symbol is called `name+0xaddress` after the last part of the module's name and the ELF address, which is what addr2line
     /// takes; outside the executable segments the file offset stands in its place. A file that cannot be read costs only its own names.
+    /// A name once given stays as it is while it is in the cache.
     pub fn user(&mut self, module: &Module, offsets: &[u64]) -> Vec<Arc<Symbolized>> {
-        self.files.tend();
         answer(self, module.number(), offsets, |symbolizer, missing| {
             symbolizer.name_offsets(module, missing)
         })
@@ -97,7 +131,26 @@ impl Symbolizer {
 
     /// The files found wanting since the last call, at most 1024 of them. A file is reported again only after it was forgotten among others.
     pub fn take_failures(&mut self) -> Vec<FileFailure> {
-        self.files.take_failures()
+        match &mut self.files {
+            Files::Here(files) => files.take_failures(),
+            Files::InWorker(worker) => worker.take_failures(),
+        }
+    }
+
+    /// What went wrong with workers.
+    pub fn worker_stats(&self) -> WorkerStats {
+        match &self.files {
+            Files::Here(_) => WorkerStats::default(),
+            Files::InWorker(worker) => worker.stats(),
+        }
+    }
+
+    /// Why a worker could not be started, if that was tried in vain since the last call.
+    pub fn take_start_error(&mut self) -> Option<io::Error> {
+        match &mut self.files {
+            Files::Here(_) => None,
+            Files::InWorker(worker) => worker.take_start_error(),
+        }
     }
 
     /// Memory that cached answers and their names take, in bytes.
@@ -105,30 +158,49 @@ impl Symbolizer {
         self.cache.bytes()
     }
 
-    fn name_offsets(&mut self, module: &Module, offsets: &[u64]) -> Vec<Symbolized> {
+    fn name_offsets(&mut self, module: &Module, offsets: &[u64]) -> Vec<Answer> {
         let addresses: Vec<u64> = offsets
             .iter()
             .filter_map(|&offset| module.elf_address(offset))
             .collect();
-        let found = self.files.find(module, &addresses, self.cache.names());
-        let mut found = found.into_iter();
+        let mut found = self.find(module, &addresses).into_iter();
         let named = offsets
             .iter()
             .map(|&offset| match module.elf_address(offset) {
                 Some(address) => (offset, address, found.next().flatten()),
-                None => (offset, offset, None),
+                None => (offset, offset, Some(None)),
             });
         named
-            .map(|(offset, address, frames)| Symbolized {
-                mapping: module.segment_of(offset).cloned(),
-                address,
-                named: frames.is_some(),
-                frames: frames.unwrap_or_else(|| [unnamed(module, address)].into()),
+            .map(|(offset, address, found)| {
+                let is_final = found.is_some();
+                let frames = found.flatten();
+                let symbolized = Symbolized {
+                    mapping: module.segment_of(offset).cloned(),
+                    address,
+                    named: frames.is_some(),
+                    frames: frames.unwrap_or_else(|| [unnamed(module, address)].into()),
+                };
+                Answer {
+                    symbolized,
+                    is_final,
+                }
             })
             .collect()
     }
 
-    fn name_kernel_addresses(&mut self, addresses: &[u64]) -> Vec<Symbolized> {
+    /// The frames at ELF addresses, one answer for each; none for those that could not be looked for now.
+    fn find(&mut self, module: &Module, addresses: &[u64]) -> Vec<Option<Frames>> {
+        let names = self.cache.names();
+        match &mut self.files {
+            Files::Here(files) => {
+                let found = files.find(module, addresses, names);
+                found.into_iter().map(Some).collect()
+            }
+            Files::InWorker(worker) => worker.find(module, addresses, names),
+        }
+    }
+
+    fn name_kernel_addresses(&mut self, addresses: &[u64]) -> Vec<Answer> {
         let Some(Ok(symbols)) = &self.kernel else {
             return Vec::new();
         };
@@ -143,6 +215,10 @@ impl Symbolizer {
                     kernel_answer(place.mapping, place.address, &name, false, names)
                 }
             })
+            .map(|symbolized| Answer {
+                symbolized,
+                is_final: true,
+            })
             .collect()
     }
 }
@@ -152,7 +228,7 @@ fn answer(
     symbolizer: &mut Symbolizer,
     number: u64,
     words: &[u64],
-    mut name: impl FnMut(&mut Symbolizer, &[u64]) -> Vec<Symbolized>,
+    mut name: impl FnMut(&mut Symbolizer, &[u64]) -> Vec<Answer>,
 ) -> Vec<Arc<Symbolized>> {
     let mut missing = Vec::new();
     let mut cached = |&word: &u64| {
@@ -168,12 +244,14 @@ fn answer(
     let mut fresh = Vec::with_capacity(missing.len());
     for batch in missing.chunks(BATCH) {
         let named = name(symbolizer, batch);
-        fresh.extend(
-            batch
-                .iter()
-                .zip(named)
-                .map(|(&word, answer)| symbolizer.cache.insert((number, word), answer)),
-        );
+        let keep = |(&word, answer): (&u64, Answer)| {
+            if answer.is_final {
+                symbolizer.cache.insert((number, word), answer.symbolized)
+            } else {
+                Arc::new(answer.symbolized)
+            }
+        };
+        fresh.extend(batch.iter().zip(named).map(keep));
     }
     let fill = |(answer, word): (Option<_>, _)| {
         answer.or_else(|| fresh.get(missing.binary_search(word).ok()?).cloned())

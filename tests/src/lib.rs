@@ -5,6 +5,7 @@ pub mod browser;
 pub mod cgroup;
 pub mod condition;
 pub mod cpu_time;
+pub mod fuse;
 pub mod go_tool;
 pub mod http;
 pub mod machine;

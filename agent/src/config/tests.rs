@@ -28,7 +28,7 @@ fn agent(args: &[&str], environment: &[(&str, &str)]) -> AgentArgs {
         .command
     {
         Command::Agent(agent) => *agent,
-        Command::Record(_) | Command::Unwind(_) => panic!("not agent"),
+        other => panic!("not agent: {other:?}"),
     }
 }
 
@@ -393,7 +393,7 @@ fn record() {
             .command
         {
             Command::Record(record) => record,
-            Command::Agent(_) | Command::Unwind(_) => panic!("not record"),
+            other => panic!("not record: {other:?}"),
         }
     };
     let file = |name: &str| Ok(Output::File(name.into()));

@@ -1,11 +1,12 @@
 //! What each word of a window is called.
 
-use crate::process::MappedFile;
+use crate::cli::WORKER;
+use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use symbolizer::{Frame, Mapping, Options, Symbolized, Symbolizer};
+use symbolizer::{Frame, Launch, Mapping, Symbolized, Symbolizer, WorkerStats};
 
 /// How long a window waits, all in all, for files that are still being opened: one on a server that does not answer holds up
 /// the opening of all that come after it.
@@ -14,12 +15,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Least time between two readings of the kernel's symbols, which take some 50 ms each.
 const KERNEL_RELOAD: Duration = Duration::from_secs(300);
 
-/// The agent has 40 MB in all where programs are as distributions ship them: without DWARF, or with little beside large tables of
-/// symbols, as node. Of a Rust program's 4 MB, all of them asked about, 10 MB of memory were seen to be taken.
-const BOUNDS: Options = Options {
-    cache_bytes: 5 << 20,
-    debug_bytes: 16 << 20,
-};
+/// Memory for names, in bytes. The agent has 40 MB in all.
+const CACHE: usize = 5 << 20;
 
 /// Names of words.
 pub(crate) type Names = HashMap<Word, Arc<Symbolized>>;
@@ -33,9 +30,11 @@ pub(crate) struct NamingTrouble {
     pub(crate) unnamed: u64,
     /// The kernel gives no names.
     pub(crate) kernel: bool,
+    /// What went wrong with workers, which read files.
+    pub(crate) worker: WorkerStats,
 }
 
-/// Names words. It belongs to one thread: blazesym's state cannot be shared.
+/// Names words. It belongs to one thread.
 pub(super) struct Namer {
     symbolizer: Symbolizer,
     kernel_reloaded: Instant,
@@ -48,7 +47,7 @@ pub(super) struct Namer {
 impl Namer {
     pub(super) fn new() -> Self {
         Self {
-            symbolizer: Symbolizer::new(BOUNDS),
+            symbolizer: Symbolizer::in_worker(CACHE, worker()),
             kernel_reloaded: Instant::now(),
             trouble: NamingTrouble::default(),
             notes: pseudo_mapping("[thermograph]"),
@@ -91,17 +90,83 @@ impl Namer {
                 Place::Unresolved(_) => {}
             }
         }
+        self.name_in_files(names, by_file, files);
+        self.name_in_kernel(names, kernel);
+        for failure in self.symbolizer.take_failures() {
+            self.trouble.files += 1;
+            tracing::debug!("{}: {}", failure.module, failure.error);
+        }
+        if let Some(error) = self.symbolizer.take_start_error() {
+            tracing::warn!(
+                "cannot start the process that reads symbols, so new places in files have no names: {error}"
+            );
+        }
+        self.trouble.worker = self.symbolizer.worker_stats();
+    }
+
+    fn name_in_files(
+        &mut self,
+        names: &mut Names,
+        by_file: HashMap<FileId, Vec<(Word, u32)>>,
+        files: &HashMap<FileId, Arc<MappedFile>>,
+    ) {
+        self.symbolizer.begin_window();
         let deadline = Instant::now() + PATIENCE;
-        for (file, mut offsets) in by_file {
-            offsets.sort_unstable();
-            offsets.dedup();
-            if let Some(file) = files.get(&file) {
-                self.name_in_file(names, file, &offsets, deadline);
+        let mut modules = Vec::with_capacity(by_file.len());
+        for (file, mut words) in by_file {
+            words.sort_unstable();
+            words.dedup();
+            let Some(file) = files.get(&file) else {
+                continue;
+            };
+            let patience = deadline.saturating_duration_since(Instant::now());
+            match file.module(patience) {
+                Ok(module) => modules.push((module, file, words)),
+                Err(reason) => self.leave_unnamed(names, file, &words, &reason),
             }
         }
-        kernel.sort_unstable();
-        kernel.dedup();
-        let addresses: Vec<u64> = kernel.iter().map(|(_, address)| *address).collect();
+        // Of all that is to be read within the time of a window, large files come last.
+        modules.sort_by_key(|(module, ..)| module.bytes_of_names());
+        for (module, file, words) in modules {
+            let offsets: Vec<u64> = words
+                .iter()
+                .map(|(_, offset)| file.offset(*offset))
+                .collect();
+            let named = self.symbolizer.user(&module, &offsets);
+            let unnamed = named.iter().filter(|symbolized| !symbolized.named);
+            self.trouble.unnamed += unnamed.count() as u64;
+            names.extend(words.iter().map(|(word, _)| *word).zip(named));
+        }
+    }
+
+    /// Calls places in a file that could not be opened by their offsets: these stand for ELF addresses, which its headers would have told.
+    fn leave_unnamed(
+        &mut self,
+        names: &mut Names,
+        file: &MappedFile,
+        words: &[(Word, u32)],
+        reason: &Unopened,
+    ) {
+        self.trouble.files += 1;
+        self.trouble.unnamed += words.len() as u64;
+        tracing::debug!(
+            "{} cannot be named: {reason}",
+            String::from_utf8_lossy(file.path())
+        );
+        let (mapping, name) = (pseudo_mapping(&file.name()), file.name());
+        names.extend(words.iter().map(|(word, offset)| {
+            let offset = file.offset(*offset);
+            (
+                *word,
+                bare(&mapping, offset, &format!("{name}+{offset:#x}")),
+            )
+        }));
+    }
+
+    fn name_in_kernel(&mut self, names: &mut Names, mut words: Vec<(Word, u64)>) {
+        words.sort_unstable();
+        words.dedup();
+        let addresses: Vec<u64> = words.iter().map(|(_, address)| *address).collect();
         let named = self.symbolizer.kernel(&addresses);
         self.trouble.kernel = self.symbolizer.kernel_error().is_some();
         // Kernel modules and BPF programs come while the agent runs.
@@ -110,47 +175,19 @@ impl Namer {
             self.symbolizer.reload_kernel();
             self.kernel_reloaded = Instant::now();
         }
-        names.extend(kernel.iter().map(|(word, _)| *word).zip(named));
-        for failure in self.symbolizer.take_failures() {
-            self.trouble.files += 1;
-            tracing::debug!("{}: {}", failure.module, failure.error);
-        }
-    }
-
-    fn name_in_file(
-        &mut self,
-        names: &mut Names,
-        file: &MappedFile,
-        words: &[(Word, u32)],
-        deadline: Instant,
-    ) {
-        let offsets: Vec<u64> = words
-            .iter()
-            .map(|(_, offset)| file.offset(*offset))
-            .collect();
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let named = match file.module(patience) {
-            Ok(module) => self.symbolizer.user(&module, &offsets),
-            Err(reason) => {
-                self.trouble.files += 1;
-                tracing::debug!(
-                    "{} cannot be named: {reason}",
-                    String::from_utf8_lossy(file.path())
-                );
-                // The file offset stands for the ELF address, which its headers would have told.
-                let (mapping, name) = (pseudo_mapping(&file.name()), file.name());
-                offsets
-                    .iter()
-                    .map(|offset| bare(&mapping, *offset, &format!("{name}+{offset:#x}")))
-                    .collect()
-            }
-        };
-        self.trouble.unnamed += named.iter().filter(|symbolized| !symbolized.named).count() as u64;
         names.extend(words.iter().map(|(word, _)| *word).zip(named));
     }
 
     fn note(&self, text: &str) -> Arc<Symbolized> {
         bare(&self.notes, 0, text)
+    }
+}
+
+/// This program, also when another was put in its place.
+fn worker() -> Launch {
+    Launch {
+        program: "/proc/self/exe".into(),
+        arguments: vec![WORKER.into()],
     }
 }
 

@@ -1,7 +1,8 @@
 //! A file that some process mapped executable: its number in words, and, once it has been opened, what it holds.
 
 use bpf::{FileId, Word};
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, Stat, StatxFlags, statx};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -59,6 +60,16 @@ impl Identity {
             size: stat.st_size,
             modified,
         }
+    }
+
+    /// Whether an open file was written to since. Its server is not asked: one that does not answer would hold up who asks here.
+    fn is_outdated(self, file: &File) -> bool {
+        let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = statx(file, c"", how, StatxFlags::SIZE | StatxFlags::MTIME);
+        stat.is_ok_and(|stat| {
+            let modified = (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec.into());
+            (i64::try_from(stat.stx_size), modified) != (Ok(self.size), self.modified)
+        })
     }
 }
 
@@ -141,9 +152,7 @@ impl MappedFile {
     pub(super) fn is_outdated(&self) -> bool {
         match &*self.lock() {
             Opened::Pending | Opened::Failed(_) => false,
-            Opened::Ready(module, identity) => {
-                rustix::fs::fstat(module.file()).is_ok_and(|stat| Identity::of(&stat) != *identity)
-            }
+            Opened::Ready(module, identity) => identity.is_outdated(module.file()),
         }
     }
 

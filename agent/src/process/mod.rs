@@ -11,6 +11,7 @@ mod program;
 mod publication;
 mod publisher;
 mod repair;
+mod roots;
 
 pub(crate) use file::{MappedFile, Unopened};
 pub(crate) use files::Files;

@@ -6,12 +6,16 @@
 use super::MappedFile;
 use super::file::{Identity, Opened, Unopened};
 use super::files::{Hint, without_mark};
+use super::roots::Roots;
 use crate::pool::{self, Pool};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use symbolizer::{Module, ModuleError};
@@ -45,6 +49,7 @@ impl Opener {
     pub(super) fn start(limit: usize, settled: Arc<Settled>) -> io::Result<Self> {
         let modules = Modules {
             open: Mutex::default(),
+            roots: Roots::default(),
             limit,
         };
         let settle = move |request: &Request, opened| {
@@ -83,6 +88,7 @@ impl Opener {
 /// What is open, so that two mappings of one file share it.
 struct Modules {
     open: Mutex<HashMap<Identity, Weak<Module>>>,
+    roots: Roots,
     limit: usize,
 }
 
@@ -95,7 +101,8 @@ impl Modules {
         }
         // Without the lock: reading may hang.
         let module = Module::open(file, request.file.name()).map_err(unopened)?;
-        let module = Arc::new(module);
+        let path = Path::new(OsStr::from_bytes(request.file.path()));
+        let module = Arc::new(module.with_roots(path, self.roots.of(request.tgid)));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(same) = open.get(&identity).and_then(Weak::upgrade) {
             return Ok((same, identity));

@@ -3,6 +3,8 @@
 // Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod agreement;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -110,6 +112,11 @@ impl Workshop {
     }
 }
 
+/// The functions of the C program.
+pub(crate) fn own(function: &Function) -> bool {
+    ["leaf", "local", "f", "exported", "main"].contains(&&*function.name)
+}
+
 pub(crate) fn run(command: &mut Command) -> Vec<u8> {
     let output = command
         .output()
@@ -171,7 +178,17 @@ pub(crate) type Printed = (String, String);
 
 /// What `addr2line -fi` says of each address, with `-C` if `demangled`.
 pub(crate) fn addr2line(program: &Path, addresses: &[u64], demangled: bool) -> Vec<Vec<Printed>> {
-    let mut command = Command::new("addr2line");
+    frames_by("addr2line", program, addresses, demangled)
+}
+
+/// The same by another tool that takes the same options.
+pub(crate) fn frames_by(
+    tool: &str,
+    program: &Path,
+    addresses: &[u64],
+    demangled: bool,
+) -> Vec<Vec<Printed>> {
+    let mut command = Command::new(tool);
     command
         .args(if demangled { "-afiC" } else { "-afi" }.split(' '))
         .arg("-e")

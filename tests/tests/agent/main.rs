@@ -9,6 +9,7 @@ mod page;
 mod push;
 mod storm;
 mod tables;
+mod workers;
 
 use fixtures::{Program, Running};
 use std::sync::OnceLock;

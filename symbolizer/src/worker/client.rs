@@ -1,0 +1,263 @@
+//! Asks the worker, and decides what becomes of it and of the file when it does not answer.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+
+use super::answer::Answer;
+use super::child::{Killed, Launch, Worker};
+use super::message::{LARGEST, Request};
+use super::refusals::{Refusals, Refused};
+use super::share::{Share, Window};
+use super::socket::MOST_FILES;
+use crate::elf_names::{FileError, FileFailure, Frames, MOST_FAULTY, MOST_REPORTED};
+use crate::module::Module;
+use crate::names::Names;
+
+/// How long a worker is kept that nobody asks.
+const KEPT: Duration = Duration::from_secs(60);
+/// A worker that has more memory is done with: what made it grow is rarely asked about again.
+const LARGEST_WORKER: u64 = 64 << 20;
+/// How long it is not tried again to start a worker that could not be started.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What a worker did instead of answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkerFault {
+    /// It did not answer in time, and was killed.
+    #[error("hung")]
+    Hung,
+    /// It ended.
+    #[error("died")]
+    Died,
+    /// It answered something that is no answer, and was killed.
+    #[error("answered nonsense")]
+    Lied,
+}
+
+/// What became of workers since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerStats {
+    /// Workers that were started.
+    pub started: u64,
+    /// Workers that hung.
+    pub hung: u64,
+    /// Workers that died while they were asked something.
+    pub died: u64,
+    /// Workers that answered nonsense.
+    pub lied: u64,
+    /// Workers that could not be started.
+    pub not_started: u64,
+    /// Workers that were killed and are still there, because they wait for a file system that does not answer.
+    pub stuck: u64,
+    /// Places whose names did not come in time, or would have taken too much memory.
+    pub late_names: u64,
+    /// Places of which only the symbol's name came in time: they stay without lines.
+    pub late_lines: u64,
+}
+
+/// The asking end.
+pub(crate) struct Client {
+    launch: Launch,
+    worker: Option<Worker>,
+    killed: Killed,
+    /// Not before then another worker is tried.
+    pause: Option<Instant>,
+    start_error: Option<io::Error>,
+    window: Window,
+    refusals: Refusals,
+    /// Files whose faults were reported: another worker finds them anew.
+    reported: LruCache<u64, ()>,
+    failures: Vec<FileFailure>,
+    stats: WorkerStats,
+}
+
+impl Client {
+    /// Starts nothing yet.
+    pub(crate) fn new(launch: Launch) -> Self {
+        Self {
+            launch,
+            worker: None,
+            killed: Killed::default(),
+            pause: None,
+            start_error: None,
+            window: Window::begin(),
+            refusals: Refusals::new(),
+            reported: LruCache::new(MOST_FAULTY),
+            failures: Vec::new(),
+            stats: WorkerStats::default(),
+        }
+    }
+
+    /// A new window has time and memory of its own. A worker that nobody asked for a while ends.
+    pub(crate) fn begin_window(&mut self) {
+        self.window = Window::begin();
+        self.killed.reap();
+        let is_idle = |worker: &mut Worker| worker.used.elapsed() > KEPT || worker.is_gone();
+        if let Some(worker) = self.worker.take_if(is_idle) {
+            self.killed.kill(worker);
+        }
+    }
+
+    /// The frames at ELF addresses, one answer for each; none for those that could not be asked about now.
+    pub(crate) fn find(
+        &mut self,
+        module: &Module,
+        addresses: &[u64],
+        names: &mut Names,
+    ) -> Vec<Option<Frames>> {
+        let refused = self.refusals.of(module.number(), Instant::now());
+        if addresses.is_empty() || refused == Some(Refused::All) {
+            return vec![None; addresses.len()];
+        }
+        let Some(share) = self.window.share() else {
+            self.stats.late_names += addresses.len() as u64;
+            return vec![None; addresses.len()];
+        };
+        if !self.start() {
+            return vec![None; addresses.len()];
+        }
+        let request = Request {
+            module: module.number(),
+            length: module.length(),
+            path: module.roots().path().as_os_str().as_bytes().to_vec(),
+            lines: refused.is_none(),
+            budget: share.bytes,
+            addresses: addresses.to_vec(),
+        };
+        let mut answer = Answer::to(addresses.len(), share.bytes);
+        let outcome = self.ask(module, &request, &share, &mut answer, names);
+        self.window.spend(answer.cost);
+        if let Err(fault) = outcome {
+            self.blame(module, fault, &answer);
+        }
+        for fault in answer.faults {
+            self.report(module, fault);
+        }
+        self.stats.late_names += answer.found.iter().filter(|found| found.is_none()).count() as u64;
+        answer.found
+    }
+
+    /// The files found wanting since the last call, at most 1024 of them, each once.
+    pub(crate) fn take_failures(&mut self) -> Vec<FileFailure> {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// Why the last worker could not be started, once.
+    pub(crate) fn take_start_error(&mut self) -> Option<io::Error> {
+        self.start_error.take()
+    }
+
+    pub(crate) fn stats(&self) -> WorkerStats {
+        WorkerStats {
+            stuck: self.killed.len() as u64,
+            ..self.stats
+        }
+    }
+
+    /// Whether there is a worker, by now.
+    fn start(&mut self) -> bool {
+        if let Some(worker) = self.worker.take_if(Worker::is_gone) {
+            self.killed.kill(worker);
+        }
+        let is_paused = self.pause.is_some_and(|pause| Instant::now() < pause);
+        if self.worker.is_some() || is_paused || self.killed.are_too_many() {
+            return self.worker.is_some();
+        }
+        match Worker::start(&self.launch) {
+            Ok(worker) => {
+                self.stats.started += 1;
+                self.worker = Some(worker);
+            }
+            Err(error) => {
+                self.stats.not_started += 1;
+                self.start_error = Some(error);
+                self.pause = Some(Instant::now() + PAUSE);
+            }
+        }
+        self.worker.is_some()
+    }
+
+    fn ask(
+        &mut self,
+        module: &Module,
+        request: &Request,
+        share: &Share,
+        answer: &mut Answer,
+        names: &mut Names,
+    ) -> Result<(), WorkerFault> {
+        let worker = self.worker.as_mut().ok_or(WorkerFault::Died)?;
+        let message = postcard::to_allocvec(request).map_err(|_| WorkerFault::Lied)?;
+        let directories = module.roots().directories().iter();
+        let files = std::iter::once(module.file().as_fd())
+            .chain(directories.map(|directory| directory.as_fd()));
+        let files: Vec<_> = files.take(MOST_FILES).collect();
+        let sent = worker.send(&message, &files);
+        sent.map_err(|_| WorkerFault::Died)?;
+        let mut buffer = Box::new([0; LARGEST]);
+        while answer.end.is_none() {
+            let message =
+                worker
+                    .receive(&mut buffer, share.deadline)
+                    .map_err(|error| match error.kind() {
+                        io::ErrorKind::TimedOut => WorkerFault::Hung,
+                        io::ErrorKind::InvalidData => WorkerFault::Lied,
+                        _ => WorkerFault::Died,
+                    })?;
+            let taken = answer.take(message, names);
+            taken.map_err(|_| WorkerFault::Lied)?;
+        }
+        worker.used = Instant::now();
+        let is_large = |_: &mut Worker| answer.end.is_some_and(|bytes| bytes > LARGEST_WORKER);
+        if let Some(worker) = self.worker.take_if(is_large) {
+            self.killed.kill(worker);
+        }
+        Ok(())
+    }
+
+    /// The worker did nothing else meanwhile, so it was this file.
+    fn blame(&mut self, module: &Module, fault: WorkerFault, answer: &Answer) {
+        if let Some(worker) = self.worker.take() {
+            self.killed.kill(worker);
+        }
+        match fault {
+            WorkerFault::Hung => self.stats.hung += 1,
+            WorkerFault::Died => self.stats.died += 1,
+            WorkerFault::Lied => self.stats.lied += 1,
+        }
+        let refused = if answer.has_symbols {
+            self.stats.late_lines += answer.found.len() as u64;
+            Refused::Lines
+        } else {
+            Refused::All
+        };
+        self.refusals
+            .refuse(module.number(), refused, Instant::now());
+        self.report(module, FileError::Worker(fault));
+    }
+
+    /// What another worker finds again is reported once; what becomes of one, each time.
+    fn report(&mut self, module: &Module, error: FileError) {
+        let is_known = self.reported.put(module.number(), ()).is_some();
+        if is_known && !matches!(error, FileError::Worker(_)) {
+            return;
+        }
+        if self.failures.len() < MOST_REPORTED {
+            self.failures.push(FileFailure {
+                module: module.name().clone(),
+                error,
+            });
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.killed.kill(worker);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Debug information that is in several files: shared by `dwz`, or split off by the compiler.
+
+// Clippy's exception for tests does not reach their helper functions.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use support::agreement::{agree, every_address};
+use support::{CPP, Function, Workshop, open, own, run};
+use symbolizer::{FileError, Module, Options, Symbolizer};
+
+/// The program as it is found in a root.
+fn in_root(program: &Path, root: &Path, path: &str) -> Module {
+    let root = File::open(root).unwrap();
+    open(program).with_roots(path, [Arc::new(root.into())])
+}
+
+/// The same program twice, named alike: as it is, and with the debug information split off. addr2line misses inlined functions whose types are in
+/// units of their own, so they are there only in the second.
+fn split(workshop: &Workshop, compiler: &str, arguments: &[&str]) -> (PathBuf, PathBuf) {
+    let build = |name: &str, split: &[&str]| {
+        let arguments = [&["-O2", "-g"], arguments, split].concat();
+        let program = match compiler {
+            "c++" => workshop.compile(compiler, CPP, "program", &arguments),
+            _ => {
+                let main = "int main(int argc, char **argv) { return exported(argc); }";
+                let source = format!("{}\n{main}\n", support::C);
+                workshop.compile(compiler, &source, "program", &arguments)
+            }
+        };
+        std::fs::rename(program, workshop.path(name)).unwrap();
+        workshop.path(name)
+    };
+    let types: &[&str] = match compiler {
+        "c++" => &["-gsplit-dwarf", "-fdebug-types-section"],
+        _ => &["-gsplit-dwarf"],
+    };
+    (build("whole", &[]), build("split", types))
+}
+
+fn cpp(function: &Function) -> bool {
+    function.name == "main" || function.name.starts_with("_ZN5outer")
+}
+
+/// Split DWARF says the same as the whole, from `.dwo` files and from the package that `dwp` makes of them.
+#[test]
+fn split_off_by_the_compiler() {
+    // No packager of today reads what gcc writes as version 5: one of LLVM 14 never ends on it.
+    for (compiler, packager, arguments) in [
+        ("cc", Some("dwp"), &["-gdwarf-4"][..]),
+        ("cc", None, &["-gdwarf-5"]),
+        ("c++", None, &["-gdwarf-5"]),
+        ("c++", Some("dwp"), &["-gdwarf-4"]),
+        ("clang", Some("llvm-dwp"), &["-gdwarf-5"]),
+    ] {
+        let workshop = Workshop::new();
+        let (whole, program) = split(&workshop, compiler, arguments);
+        let of_interest = if compiler == "c++" { cpp } else { own };
+        let module = || in_root(&program, Path::new("/"), program.to_str().unwrap());
+        assert!(
+            agree(&module(), &whole, false, of_interest) > 0,
+            "{arguments:?}"
+        );
+
+        let package = workshop.path("split.dwp");
+        if let Some(packager) = packager {
+            let mut command = Command::new(packager);
+            run(command.arg("-e").arg(&program).arg("-o").arg(&package));
+        }
+        for entry in std::fs::read_dir(workshop.path("")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "dwo") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        if packager.is_some() {
+            assert!(
+                agree(&module(), &whole, false, of_interest) > 0,
+                "{arguments:?}"
+            );
+            std::fs::remove_file(package).unwrap();
+        }
+        without_the_rest(&module(), &whole, of_interest);
+    }
+}
+
+/// Without the files there are the names of symbols, and lines where those are in the program itself.
+fn without_the_rest(module: &Module, whole: &Path, of_interest: impl Fn(&Function) -> bool) {
+    let image = std::fs::read(whole).unwrap();
+    let functions = support::functions(&image);
+    for (address, answer) in every_address(module, whole, of_interest) {
+        // clang leaves inlined functions in the program itself, too.
+        let name = &answer.frames.last().unwrap().system_name;
+        let covers = |function: &&Function| {
+            (function.address..function.address + function.size).contains(&address)
+        };
+        let mut covering = functions.iter().filter(covers);
+        assert!(
+            covering.any(|function| *function.name == **name),
+            "{name} at {address:#x}"
+        );
+    }
+}
+
+/// Two programs whose debug files share a third: by its path, absolute and relative to where the debug file is, and by its build id.
+/// Without it, or with another in its place, there are the names of symbols.
+#[test]
+fn shared_by_dwz() {
+    for (arguments, link) in [
+        (&["-M", "/usr/lib/debug/.dwz/shared"][..], ".dwz/shared"),
+        (&["-M", "../../.dwz/shared"], ".dwz/shared"),
+        (&["-M", "/nowhere"], ".build-id"),
+    ] {
+        let workshop = Workshop::new();
+        let debug_directory = workshop.path("root/usr/lib/debug");
+        std::fs::create_dir_all(debug_directory.join("opt/deep")).unwrap();
+        std::fs::create_dir_all(debug_directory.join(".dwz")).unwrap();
+        let programs = [("one", "-DONE"), ("two", "-DTWO")].map(|(name, define)| {
+            let whole = workshop.compile("c++", CPP, name, &["-O2", "-g", define]);
+            let debug = debug_directory.join(format!("opt/deep/{name}.debug"));
+            run(Command::new("objcopy")
+                .arg("--only-keep-debug")
+                .arg(&whole)
+                .arg(&debug));
+            let link = format!("--add-gnu-debuglink={}", debug.display());
+            let stripped = workshop.path(&format!("{name}.stripped"));
+            run(Command::new("strip").arg("-o").arg(&stripped).arg(&whole));
+            (name, whole, stripped, debug, link)
+        });
+        let shared = debug_directory.join(".dwz/shared");
+        let debug_files = programs.iter().map(|(_, _, _, debug, _)| debug);
+        run(Command::new("dwz")
+            .arg("-m")
+            .arg(&shared)
+            .args(arguments)
+            .args(debug_files));
+        if link == ".build-id" {
+            let id = open(&shared).build_id().unwrap().to_string();
+            let path = debug_directory.join(format!(".build-id/{}/{}.debug", &id[..2], &id[2..]));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::rename(&shared, path).unwrap();
+        }
+        for (name, whole, stripped, _, link) in &programs {
+            run(Command::new("objcopy").arg(link).arg(stripped));
+            let path = format!("/opt/deep/{name}");
+            let module = || in_root(stripped, &workshop.path("root"), &path);
+            assert!(agree(&module(), whole, false, cpp) > 0);
+        }
+
+        for directory in [".dwz", ".build-id"] {
+            let _ = std::fs::remove_dir_all(debug_directory.join(directory));
+        }
+        let (name, whole, stripped, ..) = &programs[0];
+        let module = in_root(
+            stripped,
+            &workshop.path("root"),
+            &format!("/opt/deep/{name}"),
+        );
+        without_the_rest(&module, whole, cpp);
+        let mut symbolizer = Symbolizer::new(Options::default());
+        symbolizer.user(&module, &[module.segments().next().unwrap().file_offset]);
+        let failure = symbolizer.take_failures().pop().unwrap();
+        assert!(
+            matches!(failure.error, FileError::DebugInfo(_)),
+            "{failure:?}"
+        );
+    }
+}
