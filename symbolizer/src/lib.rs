@@ -18,8 +18,8 @@
 //!
 //! - DWARF, of the file or of its debug file, if all of it fits into the budget. Plain DWARF is read by blazesym; compressed sections, those shared by
 //!   `dwz` and split ones by addr2line. A function without a line keeps its name and has none; a line without a function (assembly) has the name of the symbol there.
-//! - The symbols of `.symtab`, here or in the debug file, then those of `.dynsym`, then those of MiniDebugInfo (Fedora's `.gnu_debugdata`). Of several that cover an address the one counts that begins last, then the longer,
-//!   then one known outside of its file. One without a size (assembly) reaches to where the next begins or its section ends.
+//! - The symbols of `.symtab`, here or in the debug file, then those of `.dynsym`, then those of MiniDebugInfo (Fedora's `.gnu_debugdata`). The one counts that begins last, if it reaches the address, as for LLVM; of
+//!   several the longer, then one known outside of its file. One without a size (assembly) reaches to where the next begins or its section ends.
 //! - The table of functions of Go's runtime (1.18 and later): lines and inlined functions, and names where there are no symbols.
 //!
 //! Requests are numbers beside an open file, answers are plain data, and the only state is in [`Symbolizer`]: it can move behind
@@ -49,6 +49,8 @@ mod positioned;
 mod room;
 mod roots;
 mod spread_dwarf;
+mod symbol_index;
+mod symbol_table;
 mod symbolizer;
 mod vdso;
 
