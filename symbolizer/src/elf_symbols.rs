@@ -7,16 +7,12 @@
 use std::io;
 use std::rc::Rc;
 
-use crate::demangle::LONGEST;
-use crate::elf_header::{Extent, SymbolTable};
+use crate::elf_header::SymbolTable;
 use crate::module::Module;
-use crate::positioned::read_exact_at;
+use crate::positioned::Window;
 use crate::room::{Kept, Room};
 use crate::symbol_index::SymbolIndex;
 use crate::symbol_table::{Candidate, Nearest, read_symbols};
-
-/// Names are read by so many bytes. A longer one is read a second time.
-const WINDOW: usize = 4096;
 
 /// What a table says is at an address.
 #[derive(Debug, PartialEq, Eq)]
@@ -155,21 +151,19 @@ impl Table<'_> {
 
 /// Reads names.
 struct Names<'a> {
-    table: &'a Table<'a>,
+    texts: Window<'a>,
+    /// What is taken from an address here to have it in the module.
+    bias: u64,
     /// The one read last: what follows is often in the same function.
     last: Option<(Candidate, Rc<Symbol>)>,
-    /// What was read last of the names, from which position on: those of neighbours are often near each other.
-    window: Vec<u8>,
-    start: u32,
 }
 
 impl<'a> Names<'a> {
-    fn of(table: &'a Table<'a>) -> Self {
+    fn of(table: &Table<'a>) -> Self {
         Self {
-            table,
+            texts: Window::new(table.file.file(), table.table.names),
+            bias: table.bias,
             last: None,
-            window: Vec::new(),
-            start: 0,
         }
     }
 
@@ -179,48 +173,15 @@ impl<'a> Names<'a> {
         {
             return Ok(Rc::clone(symbol));
         }
-        let symbol = Rc::new(Symbol {
-            address: candidate.start.wrapping_sub(self.table.bias),
-            name: self.name(candidate.name)?,
-        });
-        self.last = Some((candidate, Rc::clone(&symbol)));
-        Ok(symbol)
-    }
-
-    /// The name at a position, cut where it is beyond measure.
-    fn name(&mut self, position: u32) -> io::Result<String> {
-        if self.whole(position).is_none() {
-            self.read(position, WINDOW)?;
-        }
-        if self.whole(position).is_none() {
-            // One byte more than is shown, so that it is seen where a name is cut.
-            self.read(position, LONGEST + 1)?;
-        }
-        let name = self.whole(position).unwrap_or(&self.window);
+        let name = self.texts.text(candidate.name.into())?;
         if name.is_empty() {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(String::from_utf8_lossy(name).into_owned())
-    }
-
-    /// The name at a position, if its end is in the window.
-    fn whole(&self, position: u32) -> Option<&[u8]> {
-        let distance = position.checked_sub(self.start)?;
-        let rest = self.window.get(distance as usize..)?;
-        let end = rest.iter().position(|&byte| byte == 0)?;
-        rest.get(..end)
-    }
-
-    fn read(&mut self, position: u32, most: usize) -> io::Result<()> {
-        let Extent { offset, size } = self.table.table.names;
-        let left = size.saturating_sub(u64::from(position));
-        let at = offset.saturating_add(u64::from(position));
-        // Nothing is in it if it cannot be read.
-        self.start = position;
-        self.window.clear();
-        let mut window = vec![0; left.min(most as u64) as usize];
-        read_exact_at(self.table.file.file(), &mut window, at)?;
-        self.window = window;
-        Ok(())
+        let symbol = Rc::new(Symbol {
+            address: candidate.start.wrapping_sub(self.bias),
+            name,
+        });
+        self.last = Some((candidate, Rc::clone(&symbol)));
+        Ok(symbol)
     }
 }
