@@ -48,6 +48,7 @@ mod plain_dwarf;
 mod positioned;
 mod room;
 mod roots;
+mod shared_debug_file;
 mod spread_dwarf;
 mod symbol_index;
 mod symbol_table;

@@ -111,17 +111,26 @@ fn without_the_rest(module: &Module, whole: &Path, of_interest: impl Fn(&Functio
 /// Without it, or with another in its place, there are the names of symbols.
 #[test]
 fn shared_by_dwz() {
-    for (arguments, link) in [
-        (&["-M", "/usr/lib/debug/.dwz/shared"][..], ".dwz/shared"),
-        (&["-M", "../../.dwz/shared"], ".dwz/shared"),
-        (&["-M", "/nowhere"], ".build-id"),
+    for (version, arguments, link) in [
+        (
+            "-gdwarf-5",
+            &["-M", "/usr/lib/debug/.dwz/shared"][..],
+            ".dwz/shared",
+        ),
+        ("-gdwarf-4", &["-M", "../../.dwz/shared"], ".dwz/shared"),
+        ("-gdwarf-4", &["-M", "/nowhere"], ".build-id"),
+        (
+            "-gdwarf-5",
+            &["--dwarf-5", "-M", "../../.dwz/shared"],
+            ".dwz/shared",
+        ),
     ] {
         let workshop = Workshop::new();
         let debug_directory = workshop.path("root/usr/lib/debug");
         std::fs::create_dir_all(debug_directory.join("opt/deep")).unwrap();
         std::fs::create_dir_all(debug_directory.join(".dwz")).unwrap();
         let programs = [("one", "-DONE"), ("two", "-DTWO")].map(|(name, define)| {
-            let whole = workshop.compile("c++", CPP, name, &["-O2", "-g", define]);
+            let whole = workshop.compile("c++", CPP, name, &["-O2", version, define]);
             let debug = debug_directory.join(format!("opt/deep/{name}.debug"));
             run(Command::new("objcopy")
                 .arg("--only-keep-debug")
