@@ -180,3 +180,50 @@ fn shared_by_dwz() {
         );
     }
 }
+
+/// Damage anywhere in a file of split DWARF, or in one that is shared, costs what was in it: each function still has its symbol's name, or the same one as without damage.
+#[test]
+fn damaged_parts() {
+    let workshop = Workshop::new();
+    let (whole, program) = split(&workshop, "cc", &["-gdwarf-5"]);
+    let part = workshop.path("program-program_source.dwo");
+    survive(
+        &part,
+        || in_root(&program, Path::new("/"), program.to_str().unwrap()),
+        &whole,
+    );
+
+    let shared = workshop.path("shared");
+    let debug_files = ["one", "two"].map(|name| {
+        let debug = workshop.path(name);
+        std::fs::copy(&whole, &debug).unwrap();
+        debug
+    });
+    let mut dwz = Command::new("dwz");
+    run(dwz
+        .arg("-m")
+        .arg(&shared)
+        .arg("-M")
+        .arg(&shared)
+        .args(&debug_files));
+    let [program, _] = debug_files;
+    survive(
+        &shared,
+        || in_root(&program, Path::new("/"), program.to_str().unwrap()),
+        &whole,
+    );
+}
+
+fn survive(part: &Path, module: impl Fn() -> Module, whole: &Path) {
+    let image = std::fs::read(part).unwrap();
+    for at in (0..image.len()).step_by(image.len() / 150) {
+        let mut bytes = image.clone();
+        let end = bytes.len().min(at + 1 + at % 7);
+        bytes[at..end].fill([0, 0xff, 0x80, 0x7f][at % 4]);
+        std::fs::write(part, bytes).unwrap();
+        let answers = every_address(&module(), whole, own);
+        assert!(answers.iter().all(|(_, answer)| answer.named));
+    }
+    std::fs::write(part, image).unwrap();
+    assert!(agree(&module(), whole, false, own) > 0);
+}
