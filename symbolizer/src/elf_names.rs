@@ -20,8 +20,8 @@ use crate::names::Names;
 const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Failures kept for [`ElfNames::take_failures`].
 const MOST_REPORTED: usize = 1024;
-/// Indexes of symbols, and MiniDebugInfo, each have this part of the memory that debug information has, and beside it. A quarter is 16 MiB: node's symbols have
-/// 10, and an index of them 2.
+/// Indexes of symbols and MiniDebugInfo each have this part of the memory that debug information has, and beside it. node's symbols
+/// take 10 MB, and an index of them 2.
 const SHARE: u64 = 4;
 /// What is said of an error that not all addresses of a file meet.
 const PARTLY: &str = "a part of them is damaged";

@@ -13,20 +13,22 @@
 //! kernel address ── /proc/kallsyms ──► offset in the kernel or a module, and a frame ─────────────────┴─► cache
 //! ```
 //!
-//! What a file itself does not have is looked for in its debug file, if the caller says below which directories ([`Module::with_roots`]).
-//! Who is believed where several speak of one address:
+//! What a file itself does not have is looked for in its debug file, if the caller says below which directories
+//! ([`Module::with_roots`]). Who is believed where several speak of one address:
 //!
-//! - DWARF, of the file or of its debug file, if all of it fits into the budget. Plain DWARF is read by blazesym; compressed sections, those shared by
-//!   `dwz` and split ones by addr2line. A function without a line keeps its name and has none; a line without a function (assembly) has the name of the symbol there.
-//! - The symbols of `.symtab`, here or in the debug file, then those of `.dynsym`, then those of MiniDebugInfo (Fedora's `.gnu_debugdata`). The one counts that begins last, if it reaches the address, as for LLVM; of
-//!   several the longer, then one known outside of its file. One without a size (assembly) reaches to where the next begins or its section ends.
+//! - DWARF, of the file or of its debug file, if all of it fits into the budget. Plain DWARF is read by blazesym, and that which is
+//!   compressed, shared (`dwz`) or split (`.dwo`, `.dwp`) by addr2line. A function without a line keeps its name and has none; a
+//!   line without a function (assembly) has the name of the symbol there.
+//! - The symbols of `.symtab`, here or in the debug file, then those of `.dynsym`, then those of MiniDebugInfo (Fedora's
+//!   `.gnu_debugdata`). In each the one counts that begins last, if it reaches the address, as for LLVM; of several the longer, then
+//!   one known outside of its file. One without a size (assembly) reaches to where the next begins or its section ends.
 //! - The table of functions of Go's runtime (1.18 and later): lines and inlined functions, and names where there are no symbols.
 //!
 //! Requests are numbers beside an open file, answers are plain data, and the only state is in [`Symbolizer`]: it can move behind
-//! a process boundary. Today it runs in the process of its caller, and that has a price. Debug information is read through a
+//! a process boundary. Today it runs in the process of its caller, and that has a price. Plain debug information is read through a
 //! memory mapping made by blazesym. A file that has some and is truncated between the check of its length and the look-up
 //! kills the process with SIGBUS, one that is rewritten in place can lead blazesym to another file; and any on a mount that does
-//! not answer blocks the caller.
+//! not answer blocks the caller, as does a debug file on one.
 
 mod cache;
 mod debug_file;
