@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use crate::elf_header::Extent;
 use crate::module::{Module, ModuleError};
 use crate::positioned::{Piece, read_extent};
-use crate::roots::{Root, Roots};
+use crate::roots::Roots;
 
 /// Below a root, where distributions install debug files.
 const DEBUG_DIRECTORY: &str = "usr/lib/debug";
-/// The longest link: PATH_MAX and a build id.
-const LONGEST_LINK: u64 = 4096 + 64;
+/// The longest link: PATH_MAX and a checksum or a build id.
+pub(crate) const LONGEST_LINK: u64 = 4096 + 64;
 /// To compare checksums, all of a file is read. A larger one is found by build id or not at all.
 const LARGEST_SUMMED: u64 = 512 << 20;
 
@@ -70,6 +70,8 @@ impl<'a> DebugSource<'a> {
 pub(crate) enum Refusal {
     #[error(transparent)]
     Module(#[from] ModuleError),
+    #[error("{0} has neither symbols nor debug information")]
+    Empty(String),
     #[error("{0} has another build id")]
     BuildId(String),
     #[error("{0} is not what it was when the program was linked to it: its checksum differs")]
@@ -118,6 +120,10 @@ impl DebugFile {
     ) -> Result<(Module, u64), Refusal> {
         let name = format!("/{}", path.display());
         let debug = Module::open(file, &*name)?;
+        let mut tables = debug.symbols().iter();
+        if !debug.debug().is_present() && tables.all(|table| table.is_dynamic) {
+            return Err(Refusal::Empty(name));
+        }
         if let (Some(one), Some(other)) = (module.build_id(), debug.build_id())
             && one != other
         {
@@ -133,25 +139,8 @@ impl DebugFile {
     }
 }
 
-/// The file with what several debug files have in common, which `dwz -m` has moved there: found by its build id, else by its
-/// path, and used only if it has that build id. The path may be relative to where the debug file itself lies.
-pub(crate) fn find_shared(link: Extent, of: &Module, near: &Path, roots: &Roots) -> Option<Module> {
-    let link = read_extent(of.file(), link, LONGEST_LINK).ok()?;
-    let end = link.iter().position(|&byte| byte == 0)?;
-    let (path, id) = (link.get(..end)?, link.get(end + 1..)?);
-    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let beside = near.parent().unwrap_or(near);
-    let by_path = beside.join(OsStr::from_bytes(path));
-    let paths = path_of_build_id(&id).into_iter().chain([by_path]);
-    let found = paths.flat_map(|path| {
-        let open = move |root: Root<'_>| Module::open(root.open(&path).ok()?, "").ok();
-        roots.iter().filter_map(open)
-    });
-    let mut found = found.filter(|module| module.build_id().is_some_and(|found| **found == id));
-    found.next()
-}
-
-fn path_of_build_id(id: &str) -> Option<PathBuf> {
+/// Where a debug file of a build id is.
+pub(crate) fn path_of_build_id(id: &str) -> Option<PathBuf> {
     let (first, rest) = id.split_at_checked(2)?;
     let path = format!("{DEBUG_DIRECTORY}/.build-id/{first}/{rest}.debug");
     (!rest.is_empty()).then(|| path.into())

@@ -97,6 +97,12 @@ impl DebugSections {
         self.find(name).is_some()
     }
 
+    /// Where a section is that is never compressed.
+    pub(crate) fn extent(&self, name: &str) -> Option<Extent> {
+        let section = self.find(name);
+        section.map(|section| section.extent)
+    }
+
     pub(crate) fn are_compressed(&self) -> bool {
         let mut sections = self.sections.iter();
         sections.any(|section| section.packing != Packing::None)

@@ -9,7 +9,7 @@ use lru::LruCache;
 
 use crate::debug_file::DebugFile;
 use crate::debug_info::{DebugInfo, Found, Function, shortened};
-use crate::elf_symbols::{self, Symbol};
+use crate::elf_symbols::{ElfSymbols, Symbol};
 use crate::frame::Frame;
 use crate::go_functions::GoFunctions;
 use crate::mini_debug_info::MiniDebugInfo;
@@ -21,8 +21,9 @@ use crate::worker::WorkerFault;
 pub(crate) const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Failures kept for [`ElfNames::take_failures`].
 pub(crate) const MOST_REPORTED: usize = 1024;
-/// MiniDebugInfo has this part of the memory that debug information has, and beside it. A quarter is 16 MiB; node's symbols have 10.
-const MINI_SHARE: u64 = 4;
+/// Indexes of symbols and MiniDebugInfo each have this part of the memory that debug information has, and beside it. node's symbols
+/// take 10 MB, and an index of them 2.
+const SHARE: u64 = 4;
 /// What is said of an error that not all addresses of a file meet.
 const PARTLY: &str = "a part of them is damaged";
 
@@ -73,6 +74,7 @@ enum Fault {
 /// Where names of files come from.
 pub(crate) struct ElfNames {
     debug: DebugInfo,
+    symbols: ElfSymbols,
     mini: MiniDebugInfo,
     faults: LruCache<u64, Fault>,
     failures: Vec<FileFailure>,
@@ -83,7 +85,8 @@ impl ElfNames {
     pub(crate) fn new(debug_bytes: u64) -> Self {
         Self {
             debug: DebugInfo::new(debug_bytes),
-            mini: MiniDebugInfo::new(debug_bytes / MINI_SHARE),
+            symbols: ElfSymbols::new(debug_bytes / SHARE),
+            mini: MiniDebugInfo::new(debug_bytes / SHARE),
             faults: LruCache::new(MOST_FAULTY),
             failures: Vec::new(),
         }
@@ -128,9 +131,9 @@ impl ElfNames {
             let error = FileError::DebugFile(refusal.to_string());
             self.fail(module, Fault::Part, error);
         }
-        let mut found = elf_symbols::find(module, addresses);
+        let mut found = self.symbols.find(module, addresses);
         if found.symbols.iter().any(Option::is_none)
-            && let Some(more) = self.mini.find(module, addresses)
+            && let Some(more) = self.mini.find(module, addresses, &mut self.symbols)
         {
             found.is_damaged |= more.is_damaged;
             for (symbol, more) in found.symbols.iter_mut().zip(more.symbols) {
@@ -176,6 +179,7 @@ impl ElfNames {
     /// Lets go of what has not been of use for a while.
     pub(crate) fn tend(&mut self) {
         self.debug.forget_unasked();
+        self.symbols.forget_unasked();
         self.mini.forget_unasked();
     }
 

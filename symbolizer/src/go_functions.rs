@@ -14,18 +14,19 @@
 //! A pc table of each function says which node of the inline tree an instruction is of, and the `parent` there is an instruction that is where the call was.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 
 use crate::debug_info::{Found, Function};
-use crate::demangle::LONGEST;
 use crate::elf_header::Extent;
 use crate::go_module::{GoModule, Version};
-use crate::positioned::{Piece, read_extent};
+use crate::positioned::{Window, read_extent};
 
 /// Largest list of functions: two million, where kubelet has a hundred thousand.
 const LARGEST_LIST: u64 = 16 << 20;
 /// Bytes of one pc table that are read to find one value.
 const LONGEST_PC_TABLE: u64 = 1 << 20;
+/// Two numbers of variable length.
+const LONGEST_PAIR: usize = 10;
 /// The compiler gives up inlining long before.
 const DEEPEST: usize = 64;
 /// Numbers of the pc table and of the data that inlining is in (`internal/abi/symtab.go`).
@@ -34,10 +35,15 @@ const INLINE_TREE: u64 = 3;
 
 /// A batch of questions about one program.
 pub(crate) struct GoFunctions<'a> {
-    file: &'a File,
     module: &'a GoModule,
     /// Pairs of the list, flat.
     list: Vec<u32>,
+    functions: Window<'a>,
+    names: Window<'a>,
+    units: Window<'a>,
+    files: Window<'a>,
+    pc_tables: Window<'a>,
+    inline_trees: Window<'a>,
     /// The function read last: what follows is often in the same.
     last: Option<GoFunction>,
 }
@@ -67,9 +73,15 @@ impl<'a> GoFunctions<'a> {
         };
         let bytes = read_extent(file, list, LARGEST_LIST)?;
         let (words, _) = bytes.as_chunks();
+        let part = |part| Window::new(file, part);
         Ok(Self {
-            file,
             module,
+            functions: part(module.functions),
+            names: part(module.names),
+            units: part(module.units),
+            files: part(module.files),
+            pc_tables: part(module.pc_tables),
+            inline_trees: part(module.inline_trees),
             list: words.iter().copied().map(u32::from_le_bytes).collect(),
             last: None,
         })
@@ -111,57 +123,38 @@ impl<'a> GoFunctions<'a> {
         Ok(self.last)
     }
 
-    fn read_function(&self, entry: u32, end: u32, place: u32) -> io::Result<GoFunction> {
+    fn read_function(&mut self, entry: u32, end: u32, place: u32) -> io::Result<GoFunction> {
         let words = match self.module.version {
             Version::Go118 => 9,
             Version::Go120 => 10,
         };
-        let part = |at: u64, size: u64| -> io::Result<Vec<u8>> {
-            let rest = self
-                .module
-                .functions
-                .from(self.module.functions.offset + at);
-            let rest = rest.filter(|rest| rest.size >= size);
-            let rest = rest.ok_or(io::ErrorKind::InvalidData)?;
-            read_extent(self.file, Extent { size, ..rest }, size)
-        };
+        let head: u64 = 4 * (words + 1);
         let place = u64::from(place);
-        let head = part(place, 4 * words + 4)?;
-        let (head_words, _) = head.as_chunks::<4>();
-        let word = |number: usize| {
-            head_words
-                .get(number)
-                .map_or(0, |word| u32::from_le_bytes(*word))
-        };
-        if word(0) != entry {
+        let mut word = |number: u64| self.functions.number(place + 4 * number);
+        if word(0)? != entry {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let tables = u64::from(word(7));
-        let data = u64::from(head.last().copied().unwrap_or_default());
-        let number = |number: u64, count: u64, before: u64| -> io::Result<Option<u32>> {
-            if number >= count {
-                return Ok(None);
-            }
-            let at = place + 4 * (words + 1 + before + number);
-            let bytes = part(at, 4)?;
-            Ok(bytes.first_chunk().copied().map(u32::from_le_bytes))
+        let (tables, data) = (u64::from(word(7)?), u64::from(word(words)? >> 24));
+        let mut of = |number: u64, count: u64, before: u64| {
+            let at = place.saturating_add(head + 4 * (before + number));
+            (number < count)
+                .then(|| self.functions.number(at))
+                .transpose()
         };
-        let inline_table = number(INLINE_INDEX, tables, 0)?;
-        let inline_tree = number(INLINE_TREE, data, tables)?;
         Ok(GoFunction {
             entry,
             end,
-            name: word(1),
-            file_table: word(5),
-            line_table: word(6),
-            unit: word(8),
-            inline_table: inline_table.filter(|place| *place != 0),
-            inline_tree: inline_tree.filter(|place| *place != u32::MAX),
+            inline_table: of(INLINE_INDEX, tables, 0)?.filter(|place| *place != 0),
+            inline_tree: of(INLINE_TREE, data, tables)?.filter(|place| *place != u32::MAX),
+            name: self.functions.number(place + 4)?,
+            file_table: self.functions.number(place + 20)?,
+            line_table: self.functions.number(place + 24)?,
+            unit: self.functions.number(place + 32)?,
         })
     }
 
     /// The functions at an instruction, the innermost inlined one first.
-    fn functions(&self, function: &GoFunction, distance: u32) -> io::Result<Found<'static>> {
+    fn functions(&mut self, function: &GoFunction, distance: u32) -> io::Result<Found<'static>> {
         let mut found = Vec::with_capacity(1);
         let mut at = distance;
         while let Some(node) = self.inline_node(function, at)? {
@@ -175,29 +168,34 @@ impl<'a> GoFunctions<'a> {
         Ok(Found(found))
     }
 
-    fn place(&self, name: u32, function: &GoFunction, at: u32) -> io::Result<Function<'static>> {
+    fn place(
+        &mut self,
+        name: u32,
+        function: &GoFunction,
+        at: u32,
+    ) -> io::Result<Function<'static>> {
         let line = self.value(function, function.line_table, at)?;
         Ok(Function {
-            name: self.text(self.module.names, name.into())?.into(),
+            name: self.names.text(name.into())?.into(),
             file: self.file_name(function, at)?.map(Into::into),
             line: line.and_then(|line| line.try_into().ok()).unwrap_or(0),
         })
     }
 
-    fn file_name(&self, function: &GoFunction, at: u32) -> io::Result<Option<String>> {
+    fn file_name(&mut self, function: &GoFunction, at: u32) -> io::Result<Option<String>> {
         let number = self.value(function, function.file_table, at)?;
         let Some(number) = number.and_then(|number| u64::try_from(number).ok()) else {
             return Ok(None);
         };
         let place = 4 * (u64::from(function.unit) + number);
-        match self.number(self.module.units, place)? {
+        match self.units.number(place)? {
             u32::MAX => Ok(None),
-            name => self.text(self.module.files, name.into()).map(Some),
+            name => self.files.text(name.into()).map(Some),
         }
     }
 
     /// The inlined function that an instruction is of.
-    fn inline_node(&self, function: &GoFunction, at: u32) -> io::Result<Option<Node>> {
+    fn inline_node(&mut self, function: &GoFunction, at: u32) -> io::Result<Option<Node>> {
         let (Some(table), Some(tree)) = (function.inline_table, function.inline_tree) else {
             return Ok(None);
         };
@@ -210,7 +208,7 @@ impl<'a> GoFunctions<'a> {
             Version::Go120 => (16, 4, 8),
         };
         let node = u64::from(tree) + number * size;
-        let number = |place| self.number(self.module.inline_trees, node + place);
+        let mut number = |place| self.inline_trees.number(node + place);
         Ok(Some(Node {
             name: number(name)?,
             parent: number(parent)?,
@@ -218,16 +216,14 @@ impl<'a> GoFunctions<'a> {
     }
 
     /// The value that a pc table has at an instruction.
-    fn value(&self, function: &GoFunction, table: u32, at: u32) -> io::Result<Option<i32>> {
-        let tables = self.module.pc_tables;
-        let Some(rest) = tables.from(tables.offset + u64::from(table)) else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        let bytes = Piece::new(self.file, rest);
-        let mut bytes = BufReader::with_capacity(256, bytes.take(LONGEST_PC_TABLE));
+    fn value(&mut self, function: &GoFunction, table: u32, at: u32) -> io::Result<Option<i32>> {
+        let mut place = u64::from(table);
+        let longest = place + LONGEST_PC_TABLE;
         let (mut value, mut end) = (-1i32, u64::from(function.entry));
         let mut is_first = true;
-        loop {
+        while place < longest {
+            let mut bytes = self.pc_tables.from(place, LONGEST_PAIR)?;
+            let before = bytes.len();
             let change = variable_length(&mut bytes)?;
             if change == 0 && !is_first {
                 return Ok(None);
@@ -239,27 +235,9 @@ impl<'a> GoFunctions<'a> {
             if u64::from(at) < end {
                 return Ok(Some(value));
             }
+            place += (before - bytes.len()) as u64;
         }
-    }
-
-    fn number(&self, part: Extent, place: u64) -> io::Result<u32> {
-        let rest = part.from(part.offset.saturating_add(place));
-        let rest = rest.filter(|rest| rest.size >= 4);
-        let rest = rest.ok_or(io::ErrorKind::InvalidData)?;
-        let bytes = read_extent(self.file, Extent { size: 4, ..rest }, 4)?;
-        let bytes = bytes.first_chunk().ok_or(io::ErrorKind::InvalidData)?;
-        Ok(u32::from_le_bytes(*bytes))
-    }
-
-    /// A text that ends with 0, cut where it is beyond measure.
-    fn text(&self, part: Extent, place: u64) -> io::Result<String> {
-        let rest = part.from(part.offset.saturating_add(place));
-        let rest = rest.ok_or(io::ErrorKind::InvalidData)?;
-        let bytes = Piece::new(self.file, rest).take(LONGEST as u64 + 1);
-        let mut text = Vec::new();
-        BufReader::with_capacity(256, bytes).read_until(0, &mut text)?;
-        text.pop_if(|last| *last == 0);
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        Err(io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -271,12 +249,11 @@ struct Node {
 }
 
 /// Seven bits a byte, the lowest first, and a mark on all but the last.
-fn variable_length(bytes: &mut impl Read) -> io::Result<u32> {
+fn variable_length(bytes: &mut &[u8]) -> io::Result<u32> {
     let mut value = 0;
     for shift in (0..32).step_by(7) {
-        let mut byte = [0];
-        bytes.read_exact(&mut byte)?;
-        let [byte] = byte;
+        let (byte, rest) = bytes.split_first().ok_or(io::ErrorKind::UnexpectedEof)?;
+        *bytes = rest;
         value |= u32::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(value);

@@ -13,13 +13,15 @@
 //! kernel address ── /proc/kallsyms ──► offset in the kernel or a module, and a frame ─────────────────┴─► cache
 //! ```
 //!
-//! What a file itself does not have is looked for in its debug file, if the caller says below which directories ([`Module::with_roots`]).
-//! Who is believed where several speak of one address:
+//! What a file itself does not have is looked for in its debug file, if the caller says below which directories
+//! ([`Module::with_roots`]). Who is believed where several speak of one address:
 //!
-//! - DWARF, of the file or of its debug file, if all of it fits into the budget. Plain DWARF is read by blazesym; compressed sections, those shared by
-//!   `dwz` and split ones by addr2line. A function without a line keeps its name and has none; a line without a function (assembly) has the name of the symbol there.
-//! - The symbols of `.symtab`, here or in the debug file, then those of `.dynsym`, then those of MiniDebugInfo (Fedora's `.gnu_debugdata`). Of several that cover an address the one counts that begins last, then the longer,
-//!   then one known outside of its file. One without a size (assembly) reaches to where the next begins or its section ends.
+//! - DWARF, of the file or of its debug file, if all of it fits into the budget. Plain DWARF is read by blazesym, and that which is
+//!   compressed, shared (`dwz`) or split (`.dwo`, `.dwp`) by addr2line. A function without a line keeps its name and has none; a
+//!   line without a function (assembly) has the name of the symbol there.
+//! - The symbols of `.symtab`, here or in the debug file, then those of `.dynsym`, then those of MiniDebugInfo (Fedora's
+//!   `.gnu_debugdata`). In each the one counts that begins last, if it reaches the address, as for LLVM; of several the longer, then
+//!   one known outside of its file. One without a size (assembly) reaches to where the next begins or its section ends.
 //! - The table of functions of Go's runtime (1.18 and later): lines and inlined functions, and names where there are no symbols.
 //!
 //! Files are foreign: they lie, shrink while they are read, or lie on a server that does not answer. So a [`Symbolizer`] can have a
@@ -46,7 +48,10 @@ mod plain_dwarf;
 mod positioned;
 mod room;
 mod roots;
+mod shared_debug_file;
 mod spread_dwarf;
+mod symbol_index;
+mod symbol_table;
 mod symbolizer;
 mod vdso;
 mod worker;

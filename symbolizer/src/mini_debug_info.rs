@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use rustix::fs::{MemfdFlags, memfd_create};
 use xz4rust::{XzDecoder, XzReader};
 
-use crate::elf_symbols::{self, Found};
+use crate::elf_symbols::{ElfSymbols, Found};
 use crate::module::Module;
 use crate::positioned::read_extent;
 use crate::room::{Kept, Room};
@@ -30,21 +30,26 @@ impl MiniDebugInfo {
     }
 
     /// The symbols at ELF addresses of a module; nothing if it has none or they cannot be read.
-    pub(crate) fn find(&mut self, module: &Module, addresses: &[u64]) -> Option<Found> {
+    pub(crate) fn find(
+        &mut self,
+        module: &Module,
+        addresses: &[u64],
+        symbols: &mut ElfSymbols,
+    ) -> Option<Found> {
         module.debug().mini?;
         let (ready, mut room) = self.0.take(module.number());
-        let symbols = ready.unwrap_or_else(|| unpack(module, &mut room).ok());
-        if symbols.is_none() {
+        let mini = ready.unwrap_or_else(|| unpack(module, &mut room).ok());
+        if mini.is_none() {
             room.free();
         }
-        let found = symbols.as_ref().map_or(
+        let found = mini.as_ref().map_or(
             Found {
                 symbols: vec![None; addresses.len()],
                 is_damaged: true,
             },
-            |symbols| elf_symbols::find(symbols, addresses),
+            |mini| symbols.find(mini, addresses),
         );
-        room.keep(module.number(), symbols);
+        room.keep(module.number(), mini);
         Some(found)
     }
 

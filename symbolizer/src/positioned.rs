@@ -4,7 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use crate::demangle::LONGEST;
 use crate::elf_header::Extent;
+
+/// What is read at a time of a part that is looked into here and there.
+const WINDOW: usize = 4096;
 
 /// Fills `bytes` from a position on, which the file may have invented.
 pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
@@ -50,5 +54,69 @@ impl Read for Piece<'_> {
         self.rest.offset = self.rest.offset.saturating_add(size as u64);
         self.rest.size -= size as u64;
         Ok(size)
+    }
+}
+
+/// A part of a file that is looked into here and there, mostly near where it was looked into before.
+pub(crate) struct Window<'a> {
+    file: &'a File,
+    part: Extent,
+    /// What was read last, and from which place in the part on.
+    bytes: Vec<u8>,
+    start: u64,
+}
+
+impl<'a> Window<'a> {
+    pub(crate) fn new(file: &'a File, part: Extent) -> Self {
+        Self {
+            file,
+            part,
+            bytes: Vec::new(),
+            start: 0,
+        }
+    }
+
+    /// What follows a place in the part: as many bytes as are asked for or more, fewer only where it ends.
+    pub(crate) fn from(&mut self, place: u64, wanted: usize) -> io::Result<&[u8]> {
+        let left = self.part.size.saturating_sub(place);
+        let wanted = left.min(wanted as u64) as usize;
+        let is_here = |rest: &[u8]| rest.len() >= wanted;
+        if !self.read_before(place).is_some_and(is_here) {
+            let at = self.part.offset.saturating_add(place);
+            let size = left.min(wanted.max(WINDOW) as u64) as usize;
+            self.start = place;
+            self.bytes.resize(size, 0);
+            let read = read_exact_at(self.file, &mut self.bytes, at);
+            if read.is_err() {
+                self.bytes.clear();
+            }
+            read?;
+        }
+        Ok(self.read_before(place).unwrap_or_default())
+    }
+
+    fn read_before(&self, place: u64) -> Option<&[u8]> {
+        let distance = place.checked_sub(self.start)?;
+        self.bytes.get(usize::try_from(distance).ok()?..)
+    }
+
+    /// The number of four bytes at a place.
+    pub(crate) fn number(&mut self, place: u64) -> io::Result<u32> {
+        let bytes = self.from(place, 4)?.first_chunk();
+        bytes.map_or(Err(io::ErrorKind::UnexpectedEof.into()), |bytes| {
+            Ok(u32::from_le_bytes(*bytes))
+        })
+    }
+
+    /// The text at a place, which ends with 0 and is cut where it is beyond measure.
+    pub(crate) fn text(&mut self, place: u64) -> io::Result<String> {
+        let end = |bytes: &[u8]| bytes.iter().position(|&byte| byte == 0);
+        if end(self.from(place, 1)?).is_none() {
+            // One byte more than is shown, so that it is seen where it is cut.
+            self.from(place, LONGEST + 1)?;
+        }
+        let bytes = self.from(place, 1)?;
+        let text = bytes.get(..end(bytes).unwrap_or(bytes.len()));
+        Ok(String::from_utf8_lossy(text.unwrap_or_default()).into_owned())
     }
 }

@@ -15,12 +15,13 @@ use addr2line::gimli::{
 };
 use addr2line::{Context, Frame, LookupContinuation, LookupResult, SplitDwarfLoad};
 
-use crate::debug_file::{DebugSource, find_shared};
+use crate::debug_file::DebugSource;
 use crate::debug_info::{Answers, DebugError, DebugRoom, Found, Function, is_better};
 use crate::debug_sections::SectionError;
 use crate::elf_symbols::Symbol;
 use crate::module::Module;
 use crate::roots::Roots;
+use crate::shared_debug_file;
 
 type Bytes = EndianReader<LittleEndian, Rc<[u8]>>;
 type Sections = gimli::Dwarf<Bytes>;
@@ -38,9 +39,8 @@ impl SpreadDwarf {
     ) -> Result<Self, DebugError> {
         let (file, roots) = (source.file, source.module.roots());
         let mut sections = Sections::load(|id| section(file, id, id.name(), room))?;
-        if let Some(link) = file.debug().alt_link {
-            let shared = find_shared(link, file, source.path, roots);
-            let shared = shared.ok_or(DebugError::SharedFile)?;
+        let shared = shared_debug_file::find(source).ok_or(DebugError::SharedFile)?;
+        if let Some(shared) = shared {
             sections.load_sup(|id| section(&shared, id, id.name(), room))?;
         }
         // Units that share their abbreviations, as a linker's and dwz's do, have them parsed once.

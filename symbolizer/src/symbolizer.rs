@@ -19,8 +19,9 @@ const BATCH: usize = MOST_ADDRESSES;
 pub struct Options {
     /// Memory for answers and their names, in bytes.
     pub cache_bytes: usize,
-    /// Debug information that is kept ready, in bytes of files' `.debug_*` sections and tables of symbols: those asked about
-    /// last, as many as fit. A file that alone has more is named from its symbols only.
+    /// Debug information that is kept ready, in bytes of files' `.debug_*` sections, as they are decompressed, and tables of symbols:
+    /// those asked about last, as many as fit. A file that alone has more is named from its symbols only. What is parsed of it
+    /// takes as much again or more. Indexes of symbols, and decompressed MiniDebugInfo, may have a quarter of this each.
     pub debug_bytes: u64,
 }
 

@@ -115,3 +115,64 @@ fn rust_generics() {
     let own = |function: &Function| function.name.contains("rusty");
     assert!(agree(&open(&program), &program, false, own) > 0);
 }
+
+/// A function at an address without a line, which clang has where it merged the code of two, keeps its name and its file: by either reader.
+#[test]
+fn functions_without_a_line() {
+    let source = r#"
+        volatile int sink;
+        int g(int x) { return x; }
+        int f(int x, int y) {
+            if (x > 3)
+                sink = g(x) * y;
+            else
+                sink = g(y) * y;
+            return sink;
+        }
+        int h(int x) { return f(x, 3) + 1; }
+        int main(int argc, char **argv) { return h(argc) + f(argc, 3); }
+    "#;
+    let any = |_: &Function| true;
+    for arguments in [
+        ["-O2", "-g", "-gdwarf-4", "-fno-inline", "-nostartfiles"],
+        ["-O2", "-g", "-gdwarf-5", "-fno-inline", "-nostartfiles"],
+    ] {
+        let workshop = Workshop::new();
+        let program = workshop.compile("clang", source, "merged", &arguments);
+        agree(&open(&program), &program, false, any);
+        let ours = every_address(&open(&program), &program, any);
+        let without = |answer: &symbolizer::Symbolized| answer.frames[0].line == 0;
+        let without = ours.iter().filter(|(_, answer)| without(answer));
+        assert!(without.count() > 0);
+    }
+}
+
+/// Lines of assembly are in no function that DWARF knows: they have the name of the symbol there, by either reader.
+#[test]
+fn lines_without_a_function() {
+    let source = ".text\n.globl main\nmain:\nnop\nnop\ncall sized\nret\n\
+        .globl sized\n.type sized,@function\nsized:\nnop\nnop\nret\n.size sized,.-sized\n";
+    for compression in ["-gz=none", "-gz=zlib"] {
+        let workshop = Workshop::new();
+        let arguments = ["-g", compression, "-xassembler", "-Wl,-z,noexecstack"];
+        let program = workshop.compile("cc", source, "assembly", &arguments);
+        let image = std::fs::read(&program).unwrap();
+        let sized = functions(&image)
+            .into_iter()
+            .find(|function| function.name == "sized");
+        let end = sized.unwrap();
+        // `main` is eight bytes and has no size.
+        let addresses: Vec<u64> = (end.address - 8..end.address + end.size).collect();
+        let offsets: Vec<u64> = addresses
+            .iter()
+            .map(|at| file_offset(&image, *at))
+            .collect();
+        let ours = Symbolizer::new(Options::default()).user(&open(&program), &offsets);
+        let ours: Vec<_> = ours.iter().map(|answer| printed(answer, false)).collect();
+        assert_eq!(ours, addr2line(&program, &addresses, false));
+        assert!(
+            ours.iter()
+                .all(|frames| frames[0].1.contains("assembly_source.c:"))
+        );
+    }
+}

@@ -111,17 +111,26 @@ fn without_the_rest(module: &Module, whole: &Path, of_interest: impl Fn(&Functio
 /// Without it, or with another in its place, there are the names of symbols.
 #[test]
 fn shared_by_dwz() {
-    for (arguments, link) in [
-        (&["-M", "/usr/lib/debug/.dwz/shared"][..], ".dwz/shared"),
-        (&["-M", "../../.dwz/shared"], ".dwz/shared"),
-        (&["-M", "/nowhere"], ".build-id"),
+    for (version, arguments, link) in [
+        (
+            "-gdwarf-5",
+            &["-M", "/usr/lib/debug/.dwz/shared"][..],
+            ".dwz/shared",
+        ),
+        ("-gdwarf-4", &["-M", "../../.dwz/shared"], ".dwz/shared"),
+        ("-gdwarf-4", &["-M", "/nowhere"], ".build-id"),
+        (
+            "-gdwarf-5",
+            &["--dwarf-5", "-M", "../../.dwz/shared"],
+            ".dwz/shared",
+        ),
     ] {
         let workshop = Workshop::new();
         let debug_directory = workshop.path("root/usr/lib/debug");
         std::fs::create_dir_all(debug_directory.join("opt/deep")).unwrap();
         std::fs::create_dir_all(debug_directory.join(".dwz")).unwrap();
         let programs = [("one", "-DONE"), ("two", "-DTWO")].map(|(name, define)| {
-            let whole = workshop.compile("c++", CPP, name, &["-O2", "-g", define]);
+            let whole = workshop.compile("c++", CPP, name, &["-O2", version, define]);
             let debug = debug_directory.join(format!("opt/deep/{name}.debug"));
             run(Command::new("objcopy")
                 .arg("--only-keep-debug")
@@ -170,4 +179,51 @@ fn shared_by_dwz() {
             "{failure:?}"
         );
     }
+}
+
+/// Damage anywhere in a file of split DWARF, or in one that is shared, costs what was in it: each function still has its symbol's name, or the same one as without damage.
+#[test]
+fn damaged_parts() {
+    let workshop = Workshop::new();
+    let (whole, program) = split(&workshop, "cc", &["-gdwarf-5"]);
+    let part = workshop.path("program-program_source.dwo");
+    survive(
+        &part,
+        || in_root(&program, Path::new("/"), program.to_str().unwrap()),
+        &whole,
+    );
+
+    let shared = workshop.path("shared");
+    let debug_files = ["one", "two"].map(|name| {
+        let debug = workshop.path(name);
+        std::fs::copy(&whole, &debug).unwrap();
+        debug
+    });
+    let mut dwz = Command::new("dwz");
+    run(dwz
+        .arg("-m")
+        .arg(&shared)
+        .arg("-M")
+        .arg(&shared)
+        .args(&debug_files));
+    let [program, _] = debug_files;
+    survive(
+        &shared,
+        || in_root(&program, Path::new("/"), program.to_str().unwrap()),
+        &whole,
+    );
+}
+
+fn survive(part: &Path, module: impl Fn() -> Module, whole: &Path) {
+    let image = std::fs::read(part).unwrap();
+    for at in (0..image.len()).step_by(image.len() / 150) {
+        let mut bytes = image.clone();
+        let end = bytes.len().min(at + 1 + at % 7);
+        bytes[at..end].fill([0, 0xff, 0x80, 0x7f][at % 4]);
+        std::fs::write(part, bytes).unwrap();
+        let answers = every_address(&module(), whole, own);
+        assert!(answers.iter().all(|(_, answer)| answer.named));
+    }
+    std::fs::write(part, image).unwrap();
+    assert!(agree(&module(), whole, false, own) > 0);
 }

@@ -12,7 +12,8 @@ use std::process::Command;
 use support::{Workshop, file_offset, functions, open, run};
 use symbolizer::{Options, Symbolizer};
 
-/// Names without debug information; nothing where there is none.
+/// Names without debug information; nothing where there is none. They are the same without an index and with one, which is made when a file is asked about
+/// a second time.
 fn names(path: &Path, addresses: &[u64]) -> Vec<Option<String>> {
     let image = std::fs::read(path).unwrap();
     let offsets: Vec<u64> = addresses
@@ -20,10 +21,19 @@ fn names(path: &Path, addresses: &[u64]) -> Vec<Option<String>> {
         .map(|&address| file_offset(&image, address))
         .collect();
     let options = Options {
-        debug_bytes: 0,
+        cache_bytes: 0,
         ..Options::default()
     };
-    let answers = Symbolizer::new(options).user(&open(path), &offsets);
+    let workshop = Workshop::new();
+    let bare = workshop.path("bare");
+    run(Command::new("strip")
+        .arg("-g")
+        .arg("-o")
+        .arg(&bare)
+        .arg(path));
+    let (mut symbolizer, module) = (Symbolizer::new(options), open(&bare));
+    let answers = symbolizer.user(&module, &offsets);
+    assert_eq!(symbolizer.user(&module, &offsets), answers);
     let name = |answer: &symbolizer::Symbolized| answer.frames[0].system_name.to_string();
     answers
         .iter()
