@@ -73,6 +73,7 @@ test_needs() {
 	need binutils has objdump
 	# Debug information that is shared, split and compressed.
 	need dwz has dwz
+	need llvm has llvm-symbolizer
 	need llvm has llvm-dwp
 	need xz-utils has xz
 	need util-linux has unshare
