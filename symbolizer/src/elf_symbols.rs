@@ -95,6 +95,10 @@ fn tables(module: &Module) -> Vec<Table<'_>> {
 impl Table<'_> {
     /// Fills in what is not found yet of the addresses, which are in order. An error if something could not be read.
     fn find(&self, wanted: &[u64], found: &mut [Option<Rc<Symbol>>]) -> io::Result<()> {
+        // Where some are missing, a symbol without a size would take the place of the next.
+        if self.table.is_cut {
+            return Err(io::Error::other("the table of symbols is cut"));
+        }
         let here: Vec<u64> = wanted.iter().map(|at| at.wrapping_add(self.bias)).collect();
         let mut nearest = Nearest::new(&here);
         read_symbols(self.file, self.table.symbols, |symbol| nearest.take(symbol))?;
@@ -121,7 +125,7 @@ fn read_symbols(module: &Module, table: Extent, mut take: impl FnMut(Candidate))
     if table.size > LARGEST_TABLE {
         return Err(io::Error::other("the table of symbols is too large"));
     }
-    let mut left = table.size - table.size % size_of::<RawSymbol>() as u64;
+    let mut left = table.size;
     let mut at = table.offset;
     let mut buffer = vec![0; CHUNK * size_of::<RawSymbol>()];
     while left > 0 {
@@ -273,6 +277,10 @@ impl<'a> Names<'a> {
             let mut bytes = vec![0; left.min(most as u64) as usize];
             read_exact_at(self.table.file.file(), &mut bytes, at)?;
             let end = bytes.iter().position(|&byte| byte == 0);
+            // One that the table ends within would be another name.
+            if end.is_none() && left <= most as u64 {
+                break;
+            }
             if end.is_some() || most > LONGEST {
                 bytes.truncate(end.unwrap_or(bytes.len()));
                 if !bytes.is_empty() {
