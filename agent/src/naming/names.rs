@@ -42,6 +42,7 @@ pub(super) struct Namer {
     /// For words that are no place in code.
     notes: Arc<Mapping>,
     anonymous: Arc<Mapping>,
+    nowhere: Arc<Mapping>,
 }
 
 impl Namer {
@@ -52,6 +53,7 @@ impl Namer {
             trouble: NamingTrouble::default(),
             notes: pseudo_mapping("[thermograph]"),
             anonymous: pseudo_mapping("//anon"),
+            nowhere: pseudo_mapping("[unknown]"),
         }
     }
 
@@ -87,7 +89,11 @@ impl Namer {
                 Place::Anonymous(_) => {
                     names.insert(word, bare(&self.anonymous, 0, "[jit]"));
                 }
-                Place::Unresolved(_) => {}
+                // Why is said by the outcome, the frame below it.
+                Place::Unresolved(address) => {
+                    let name = format!("[unknown {address:#x}]");
+                    names.insert(word, bare(&self.nowhere, address, &name));
+                }
             }
         }
         self.name_in_files(names, by_file, files);
