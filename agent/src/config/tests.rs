@@ -28,7 +28,7 @@ fn agent(args: &[&str], environment: &[(&str, &str)]) -> AgentArgs {
         .command
     {
         Command::Agent(agent) => *agent,
-        Command::Record(_) | Command::Unwind(_) => panic!("not agent"),
+        Command::Record(_) | Command::Unwind(_) | Command::Worker => panic!("not agent"),
     }
 }
 
@@ -103,6 +103,7 @@ fn every_setting_everywhere() {
         ("data_dir", "/d"),
         ("unwind_memory", "64"),
         ("cache_dir", "/c"),
+        ("symbols", "none"),
         ("pyroscope_url", "http://p:4040/x"),
         ("push_interval", "1m"),
         ("pyroscope_basic_auth_user", "u"),
@@ -393,7 +394,7 @@ fn record() {
             .command
         {
             Command::Record(record) => record,
-            Command::Agent(_) | Command::Unwind(_) => panic!("not record"),
+            Command::Agent(_) | Command::Unwind(_) | Command::Worker => panic!("not record"),
         }
     };
     let file = |name: &str| Ok(Output::File(name.into()));
