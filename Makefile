@@ -21,7 +21,7 @@ help:
 	@echo "make test          compile and run every test but the next ones, as root"
 	@echo "make test-kernels  run the agent on Debian's kernels in an emulator; ARGS=... are parts of names of tests"
 	@echo "make fuzz          search for files that break what reads them; ARGS=... are options of libFuzzer"
-	@echo "make bench         compile and run the benchmarks, as root; ARGS=peers, walk, stock, tables, freshness or memory for one of them"
+	@echo "make bench         compile and run the benchmarks, as root; ARGS=peers, walk, stock, tables, freshness, memory, symbols or steady for one of them"
 	@echo "make lint          check formatting and clippy"
 
 build:
