@@ -145,6 +145,8 @@ impl Workshop {
                 .env("GOTOOLCHAIN", "local")
                 .env("GOFLAGS", "");
         }
+        // Where clang leaves what it splits off.
+        command.current_dir(self.0.path());
         run(command
             .args(arguments)
             .arg("-o")

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use symbolizer::{Options, Symbolized, Symbolizer};
+use symbolizer::{Module, Options, Symbolized, Symbolizer};
 
 use crate::classes::{Class, explain};
-use crate::support::{Function, file_offset, functions, open};
+use crate::support::{Function, file_offset, functions};
 use crate::tool::{Said, llvm_symbolizer};
 
 /// All of a program's functions are asked about at every address up to this size; of a larger one its own are.
@@ -25,9 +25,9 @@ pub(crate) struct Compared {
     pub(crate) explained: BTreeMap<Class, usize>,
 }
 
-/// Asks us about `program` and the tool about `truth`, which has the same code at the same addresses and hides nothing from
+/// Asks us about a program, opened by its path, and the tool about `truth`, which has the same code at the same addresses and hides nothing from
 /// the tool. Every address of the functions that are `own` is compared, and of others at least three each.
-pub(crate) fn compare(program: &Path, truth: &Path, own: impl Fn(&str) -> bool) -> Compared {
+pub(crate) fn compare(module: &Module, truth: &Path, own: impl Fn(&str) -> bool) -> Compared {
     let image = std::fs::read(truth).unwrap();
     let functions = functions(&image);
     let addresses = addresses(&functions, own);
@@ -36,13 +36,14 @@ pub(crate) fn compare(program: &Path, truth: &Path, own: impl Fn(&str) -> bool) 
         "{} has no functions",
         truth.display()
     );
+    let program = Path::new(&**module.name());
     let asked = std::fs::read(program).unwrap();
     let offsets: Vec<u64> = addresses
         .iter()
         .map(|&address| file_offset(&asked, address))
         .collect();
     let mut symbolizer = Symbolizer::new(Options::default());
-    let answers = symbolizer.user(&open(program), &offsets);
+    let answers = symbolizer.user(module, &offsets);
     assert_eq!(symbolizer.take_failures(), [], "{}", program.display());
     let truths = llvm_symbolizer(truth, &addresses);
     let mut compared = Compared::default();

@@ -7,6 +7,7 @@
 mod classes;
 mod compare;
 mod demangled;
+mod spread;
 #[path = "../support/mod.rs"]
 mod support;
 mod tool;
@@ -15,24 +16,24 @@ use std::path::Path;
 
 use classes::Class::{self, Alias, FileOfSymbolTable, MiddleDot, Part, SamePath};
 use compare::compare;
-use support::{C, CPP, GO, RUST, Workshop};
+use support::{C, CPP, GO, RUST, Workshop, open};
+use symbolizer::Module;
 
-/// The program says the same as the tool says of `truth`, lines and inlined functions with it, but for differences of `classes`.
-fn agree(program: &Path, truth: &Path, own: impl Fn(&str) -> bool, classes: &[Class]) {
-    let compared = compare(program, truth, own);
-    println!("{}: {compared:?}", program.display());
+/// A program says the same as the tool says of `truth`, lines and inlined functions with it, but for differences of `classes`.
+fn agree(module: &Module, truth: &Path, own: impl Fn(&str) -> bool, classes: &[Class]) {
+    let compared = compare(module, truth, own);
+    let program = module.name();
+    println!("{program}: {compared:?}");
     assert!(
         compared.with_line > 100 && compared.with_inlined > 20,
-        "{}: too little was compared: {compared:?}",
-        program.display()
+        "{program}: too little was compared: {compared:?}"
     );
     assert!(
         compared
             .explained
             .keys()
             .all(|class| classes.contains(class)),
-        "{}: {compared:?}",
-        program.display()
+        "{program}: {compared:?}"
     );
 }
 
@@ -71,7 +72,7 @@ fn c() {
     let source = format!("{C}\nint main(int argc, char **argv) {{ return exported(argc); }}\n");
     for (compiler, name, arguments) in variants {
         let program = workshop.compile(compiler, &source, name, arguments);
-        agree(&program, &program, all, &[]);
+        agree(&open(&program), &program, all, &[]);
     }
 }
 
@@ -85,7 +86,7 @@ fn static_c() {
     ] {
         let program = workshop.c_program(name, arguments);
         let own = |name: &str| ["main", "leaf", "local", "f", "exported"].contains(&name);
-        agree(&program, &program, own, &[Alias, FileOfSymbolTable]);
+        agree(&open(&program), &program, own, &[Alias, FileOfSymbolTable]);
     }
 }
 
@@ -106,7 +107,7 @@ fn prelinked() {
             "-Wl,-Ttext-segment=0x3000000000",
         ],
     );
-    agree(&library, &library, all, &[]);
+    agree(&open(&library), &library, all, &[]);
 }
 
 /// C++: templates, a lambda, an anonymous namespace, the standard library.
@@ -125,7 +126,12 @@ fn cpp() {
     for (compiler, name, arguments) in variants {
         let program = workshop.compile(compiler, CPP, name, arguments);
         let own = |name: &str| name == "main" || name.contains("outer");
-        agree(&program, &program, own, &[Alias, Part, FileOfSymbolTable]);
+        agree(
+            &open(&program),
+            &program,
+            own,
+            &[Alias, Part, FileOfSymbolTable],
+        );
     }
 }
 
@@ -144,7 +150,12 @@ fn rust() {
         let arguments = [&["--crate-name", "rusty"], *arguments].concat();
         let program = workshop.compile("rustc", RUST, name, &arguments);
         let own = |name: &str| name.contains("rusty");
-        agree(&program, &program, own, &[Alias, Part, FileOfSymbolTable]);
+        agree(
+            &open(&program),
+            &program,
+            own,
+            &[Alias, Part, FileOfSymbolTable],
+        );
     }
 }
 
@@ -159,7 +170,7 @@ fn go() {
         let program = workshop.compile("go", GO, name, arguments);
         let own = |name: &str| name.starts_with("main.");
         agree(
-            &program,
+            &open(&program),
             &program,
             own,
             &[Part, SamePath, MiddleDot, FileOfSymbolTable],
