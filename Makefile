@@ -21,7 +21,7 @@ help:
 	@echo "make test          compile and run every test but the next ones, as root"
 	@echo "make test-kernels  run the agent on Debian's kernels in an emulator; ARGS=... are parts of names of tests"
 	@echo "make fuzz          search for files that break what reads them; ARGS=... are options of libFuzzer"
-	@echo "make bench         compile and run the benchmarks, as root; ARGS=peers, walk, stock, tables, freshness or memory for one of them"
+	@echo "make bench         compile and run the benchmarks, as root; ARGS=peers, walk, stock, tables, freshness, memory, symbols or steady for one of them"
 	@echo "make lint          check formatting and clippy"
 
 build:
@@ -46,8 +46,8 @@ fuzz:
 	@deploy/setup.sh fuzz
 	cargo run --release --locked -p fuzz --bin fuzz_seeds -- "$(FOUND)"
 	RUSTC_WORKSPACE_WRAPPER="$$PWD/fuzz/instrument.sh" \
-		cargo build --release --locked -p fuzz --bin fuzz_elf --bin fuzz_frames --bin fuzz_cache
-	set -e; for target in elf frames cache; do \
+		cargo build --release --locked -p fuzz --bin fuzz_elf --bin fuzz_frames --bin fuzz_cache --bin fuzz_names
+	set -e; for target in elf frames cache names; do \
 		"$(TARGET_DIR)/release/fuzz_$$target" "$(FOUND)/$$target" \
 			-artifact_prefix="$(FOUND)/$$target-" -timeout=10 -verbosity=0 -print_final_stats=1 \
 			$(or $(ARGS),-runs=20000); \

@@ -73,6 +73,7 @@ test_needs() {
 	need binutils has objdump
 	# Debug information that is shared, split and compressed.
 	need dwz has dwz
+	need llvm has llvm-symbolizer
 	need llvm has llvm-dwp
 	need xz-utils has xz
 	need util-linux has unshare
@@ -110,6 +111,8 @@ bench_needs() {
 	need util-linux has unshare
 	need "$perf" perf --version
 	need bpftrace has bpftrace
+	# Beside whom names are given.
+	want llvm has llvm-symbolizer
 	# Programs that are profiled.
 	want python3 test -x /usr/bin/python3
 	want redis-server has redis-server

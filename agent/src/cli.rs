@@ -178,6 +178,10 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) unwind: WalkArgs,
 
+    /// How functions get their names.
+    #[command(flatten)]
+    pub(crate) naming: NamingArgs,
+
     /// Pyroscope server to push to [default: none, nothing leaves the host]
     #[arg(long, value_name = "URL", value_parser = value::server_url)]
     pub(crate) pyroscope_url: Option<Url>,
@@ -219,6 +223,14 @@ pub(crate) struct WalkArgs {
     pub(crate) cache_dir: PathBuf,
 }
 
+/// How functions get their names.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct NamingArgs {
+    /// Who names functions
+    #[arg(long, value_name = "WHO", value_enum, default_value_t = Symbols::Local)]
+    pub(crate) symbols: Symbols,
+}
+
 /// `thermograph record`.
 #[derive(Args, Debug)]
 #[command(after_help = RECORD_HELP, override_usage = "thermograph record [OPTIONS] [-p PID | -- CMD [ARGS]...]")]
@@ -247,6 +259,10 @@ pub(crate) struct RecordArgs {
     #[command(flatten)]
     pub(crate) unwind: WalkArgs,
 
+    /// How functions get their names.
+    #[command(flatten)]
+    pub(crate) naming: NamingArgs,
+
     /// Command to start and profile, with its arguments
     #[arg(last = true, value_name = "CMD")]
     pub(crate) cmd: Vec<OsString>,
@@ -262,6 +278,15 @@ pub(crate) struct UnwindArgs {
     /// Print no rows but how many there are, of how many different rules, their size and the time it took to make them
     #[arg(long)]
     pub(crate) stats: bool,
+}
+
+/// Who names functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Symbols {
+    /// Thermograph, from the files on this host
+    Local,
+    /// A reader that has the files: profiles carry addresses and build ids; only what has no build id, and the kernel, is named here
+    None,
 }
 
 /// Format of a recording: gzip'd pprof, or one line `comm;root;...;leaf count` a stack.

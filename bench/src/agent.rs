@@ -41,6 +41,17 @@ impl Agent {
         })
     }
 
+    /// The same as the first, pushing to `url`.
+    pub(crate) fn start_pushing(
+        binary: &Binary,
+        hertz: u32,
+        url: &str,
+    ) -> anyhow::Result<Option<Agent>> {
+        Agent::start_with(binary, hertz, |command, _| {
+            command.args(["--pyroscope-url", url]);
+        })
+    }
+
     fn start_with(
         binary: &Binary,
         hertz: u32,

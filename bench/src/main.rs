@@ -11,7 +11,9 @@ mod memory;
 mod peers;
 mod process;
 mod spread;
+mod steady;
 mod stock;
+mod symbols;
 mod tables;
 mod walk;
 mod workload;
@@ -48,6 +50,13 @@ enum Measurement {
     Tables(tables::Options),
     /// Memory while clang, rustc and node run: 2 minutes
     Memory(memory::Options),
+    /// Names of addresses beside blazesym, llvm-symbolizer and addr2line: 5 minutes
+    Symbols(symbols::Options),
+    /// CPU of an agent that names and pushes all: 3 minutes
+    Steady(steady::Options),
+    /// Name the addresses on standard input, as a process of `symbols`
+    #[command(hide = true)]
+    Name(symbols::namer::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -63,7 +72,8 @@ fn main() -> anyhow::Result<()> {
     if let Some(measurement) = options.measurement {
         return run(&binary, measurement);
     }
-    for measurement in Options::command().get_subcommands() {
+    let command = Options::command();
+    for measurement in command.get_subcommands().filter(|one| !one.is_hide_set()) {
         println!("\n## {}\n", measurement.get_name());
         let defaults = Options::try_parse_from(["bench", measurement.get_name()])?;
         if let Some(measurement) = defaults.measurement {
@@ -81,5 +91,8 @@ fn run(binary: &Binary, measurement: Measurement) -> anyhow::Result<()> {
         Measurement::Freshness(options) => freshness::run(binary, &options),
         Measurement::Tables(options) => tables::run(binary, &options),
         Measurement::Memory(options) => memory::run(binary, &options),
+        Measurement::Symbols(options) => symbols::run(&options),
+        Measurement::Steady(options) => steady::run(binary, &options),
+        Measurement::Name(options) => symbols::namer::run(&options),
     }
 }

@@ -52,7 +52,7 @@ fn family(pid: u32) -> BTreeSet<u32> {
 
 /// CPU time of all threads of `pid`, ended ones too, by the process's own clock: /proc/PID/stat counts hundredths of a
 /// second, as much as a profiler at 19 Hz may use in a minute.
-fn cpu(pid: u32) -> Duration {
+pub(crate) fn cpu(pid: u32) -> Duration {
     let Ok(pid) = libc::pid_t::try_from(pid) else {
         return Duration::ZERO;
     };
@@ -109,7 +109,7 @@ pub(crate) fn resident(pid: u32) -> Resident {
 }
 
 /// VmHWM of `pid`, bytes.
-fn peak_rss(pid: u32) -> u64 {
+pub(crate) fn peak_rss(pid: u32) -> u64 {
     status_bytes(pid, "VmHWM:")
 }
 

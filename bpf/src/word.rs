@@ -3,7 +3,7 @@
 //! ```text
 //! 0x00 | file:24 | offset:32   a place in a file
 //! 0x01 | address:56            an address in no file (JIT)
-//! 0x02 | address:56            a user address whose mapping is not known yet: the kernel programs' form
+//! 0x02 | address:56            a user address in no mapping; while the kernel programs have it, whose mapping is not known yet
 //! 0x03 | outcome:56            how the walk ended; the root of a stack
 //! 0xff | ...                   a kernel address
 //! ```
@@ -13,6 +13,8 @@
 use crate::skeleton::types;
 use crate::unwind::Unsupported;
 
+/// What layouts of memory are made of.
+const PAGE: u64 = 4096;
 const PAYLOAD_BITS: u32 = 56;
 const PAYLOAD: u64 = (1 << PAYLOAD_BITS) - 1;
 const TAG_FILE: u8 = types::word_tag::WORD_FILE.0 as u8;
@@ -37,7 +39,7 @@ pub enum Place {
     },
     /// A virtual address outside any file.
     Anonymous(u64),
-    /// A virtual address not looked up yet.
+    /// A virtual address not looked up yet; in a stack that the agent is done with, the end of one that lies in no mapping.
     Unresolved(u64),
     /// The end of the walk.
     Outcome(Outcome),
@@ -271,6 +273,12 @@ impl Word {
         Self::tagged(TAG_ANONYMOUS, address)
     }
 
+    /// A virtual address in no mapping, by its distance from the begin of its page. That is the same in every process that
+    /// does the same; the rest would give away where the process has its memory, or, where it is no address at all, what it keeps there.
+    pub fn unknown(address: u64) -> Self {
+        Self::tagged(TAG_UNRESOLVED, address & (PAGE - 1))
+    }
+
     /// The whole stack of a count whose stack was lost on its way.
     pub fn ring_full() -> Self {
         Self::tagged(TAG_OUTCOME, RING_FULL)
@@ -332,6 +340,10 @@ mod tests {
         assert_eq!(
             Word::from_raw(0x0200_7fff_dead_beef).place(),
             Place::Unresolved(0x7fff_dead_beef)
+        );
+        assert_eq!(
+            Word::unknown(0x7fff_dead_beef).place(),
+            Place::Unresolved(0xeef)
         );
         assert_eq!(Word::ring_full().place(), Place::Outcome(Outcome::RingFull));
         assert_eq!(Word::astray().place(), Place::Outcome(Outcome::Astray));

@@ -10,6 +10,8 @@ mod cache;
 mod elf;
 mod image;
 mod metered;
+mod named;
+mod names;
 mod recipe;
 mod seeds;
 
@@ -76,8 +78,15 @@ pub const CACHE: Target = Target {
     seeds: seeds::cache,
 };
 
+/// Takes an ELF file, as it is, for its symbols and debug information: see [`names::check`].
+pub const NAMES: Target = Target {
+    name: "names",
+    check: names::check,
+    seeds: named::seeds,
+};
+
 /// All of them.
-pub const TARGETS: [Target; 3] = [ELF, FRAMES, CACHE];
+pub const TARGETS: [Target; 4] = [ELF, FRAMES, CACHE, NAMES];
 
 /// What a file may cost here: little, so that little is enough to exceed it.
 const LIMITS: Limits = Limits {

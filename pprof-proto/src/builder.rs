@@ -147,6 +147,12 @@ impl ProfileBuilder {
         self.tables.location(mapping.0, address, &self.lines, false)
     }
 
+    /// The place at `address` of `mapping` for a reader to name, by the mapping's build id or file. A server that does not drops the
+    /// frame.
+    pub fn address(&mut self, mapping: MappingId, address: u64) -> LocationId {
+        self.tables.location(mapping.0, address, &[], false)
+    }
+
     /// Adds `values`, one for each sample type and none negative, to the sample with this stack (leaf first) and these
     /// labels (in this order). Sums saturate.
     ///

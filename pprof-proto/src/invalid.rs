@@ -109,7 +109,8 @@ pub enum Invalid {
         /// The function.
         function: u64,
     },
-    /// A location without a line: the frame is dropped, or, if it has no address either, every sample with it.
+    /// A location without a line: the frame is dropped, or, if it has no address either, every sample with it. Where its mapping has a
+    /// build id and says that it has no functions, the server's symbolizer is to find them, if it is switched on.
     #[error("location {0} has no line: give it one that names module and offset")]
     NoLine(u64),
     /// A location without a mapping: the server invents one, which is not symbolized.

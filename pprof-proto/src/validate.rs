@@ -172,6 +172,7 @@ fn check_dropped(profile: &Profile) -> Result<(), Invalid> {
             profile.location.iter().map(|location| location.id),
         )?,
         has_mapping_0: profile.mapping.iter().any(|mapping| mapping.id == 0),
+        without_functions: without_functions(profile),
     };
     profile
         .location
@@ -189,6 +190,14 @@ struct Known {
     functions: Ids,
     locations: Ids,
     has_mapping_0: bool,
+    /// Mappings whose functions the server's symbolizer can find, and is told to.
+    without_functions: HashSet<u64>,
+}
+
+fn without_functions(profile: &Profile) -> HashSet<u64> {
+    let mappings = profile.mapping.iter();
+    let left_to_server = mappings.filter(|mapping| mapping.build_id != 0 && !mapping.has_functions);
+    left_to_server.map(|mapping| mapping.id).collect()
 }
 
 /// 0, where it is defined, names nothing.
@@ -200,6 +209,7 @@ fn check_location(location: &Location, known: &Known) -> Result<(), Invalid> {
     let Location {
         id,
         mapping_id: mapping,
+        address,
         ref line,
         ..
     } = *location;
@@ -213,7 +223,7 @@ fn check_location(location: &Location, known: &Known) -> Result<(), Invalid> {
             mapping,
         });
     }
-    if line.is_empty() {
+    if line.is_empty() && (address == 0 || !known.without_functions.contains(&mapping)) {
         return Err(Invalid::NoLine(id));
     }
     match line

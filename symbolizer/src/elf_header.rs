@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use object::LittleEndian;
-use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
+use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
 use object::pod::{Pod, slice_from_bytes};
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
 
@@ -23,6 +23,7 @@ const LONGEST_BUILD_ID: usize = 64;
 type Header = FileHeader64<LittleEndian>;
 type Segment = ProgramHeader64<LittleEndian>;
 type Section = SectionHeader64<LittleEndian>;
+type Symbol = Sym64<LittleEndian>;
 
 /// Why a header could not be read; [`crate::ModuleError`] says it with the file's name.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub(crate) struct ElfHeader {
     pub(crate) debug: DebugSections,
     pub(crate) loads: Vec<Load>,
     pub(crate) go: GoSections,
+    /// Whether the file ends before its table of sections does, which is behind all else as linkers write it: names are missing.
+    pub(crate) is_cut: bool,
 }
 
 /// Where a table of symbols is.
@@ -65,6 +68,8 @@ pub(crate) struct SymbolTable {
     pub(crate) names: Extent,
     /// Whether it is the one for dynamic linking, which holds what other files may call and no more.
     pub(crate) is_dynamic: bool,
+    /// Whether symbols are missing at its end: the last is not whole, or it has fewer than are local to their files.
+    pub(crate) is_cut: bool,
 }
 
 /// A part of a file, in bytes.
@@ -120,6 +125,7 @@ impl ElfHeader {
             debug: DebugSections::of(&sections),
             loads: loads(&segments),
             go: go_sections(&sections),
+            is_cut: is_cut(file, &header),
         })
     }
 }
@@ -246,6 +252,12 @@ fn read_sections(file: &File, header: &Header) -> Vec<(Vec<u8>, Section)> {
         .collect()
 }
 
+fn is_cut(file: &File, header: &Header) -> bool {
+    let size = u64::from(header.e_shnum(LittleEndian)) * size_of::<Section>() as u64;
+    let end = header.e_shoff(LittleEndian).saturating_add(size);
+    size > 0 && file.metadata().is_ok_and(|metadata| metadata.len() < end)
+}
+
 /// Where a section's bytes are.
 pub(crate) fn extent(section: &Section) -> Extent {
     Extent {
@@ -260,10 +272,13 @@ fn symbol_tables(sections: &[(Vec<u8>, Section)]) -> Vec<SymbolTable> {
         let (_, symbols) = sections.iter().find(is_table)?;
         let names = usize::try_from(symbols.sh_link(LittleEndian)).ok()?;
         let (_, names) = sections.get(names)?;
+        let (size, of_one) = (symbols.sh_size(LittleEndian), size_of::<Symbol>() as u64);
+        let locals = u64::from(symbols.sh_info(LittleEndian));
         (names.sh_type(LittleEndian) == elf::SHT_STRTAB).then(|| SymbolTable {
             symbols: extent(symbols),
             names: extent(names),
             is_dynamic: kind == elf::SHT_DYNSYM,
+            is_cut: size % of_one != 0 || locals > size / of_one,
         })
     };
     [elf::SHT_SYMTAB, elf::SHT_DYNSYM]

@@ -24,6 +24,8 @@ pub(crate) const MOST_REPORTED: usize = 1024;
 /// Indexes of symbols and MiniDebugInfo each have this part of the memory that debug information has, and beside it. node's symbols
 /// take 10 MB, and an index of them 2.
 const SHARE: u64 = 4;
+/// What is said of a file that ends too early.
+const CUT: &str = "the file ends before its table of sections";
 /// What is said of an error that not all addresses of a file meet.
 const PARTLY: &str = "a part of them is damaged";
 
@@ -130,6 +132,9 @@ impl ElfNames {
         if let Err(refusal) = debug {
             let error = FileError::DebugFile(refusal.to_string());
             self.fail(module, Fault::Part, error);
+        }
+        if module.is_cut() {
+            self.fail(module, Fault::Part, FileError::Symbols(CUT.to_owned()));
         }
         let mut found = self.symbols.find(module, addresses);
         if found.symbols.iter().any(Option::is_none)

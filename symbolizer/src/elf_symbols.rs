@@ -120,6 +120,10 @@ impl Table<'_> {
         found: &mut [Option<Rc<Symbol>>],
         index: Option<&SymbolIndex>,
     ) -> io::Result<()> {
+        // Where some are missing, a symbol without a size would take the place of the next.
+        if self.table.is_cut {
+            return Err(io::Error::other("the table of symbols is cut"));
+        }
         let here: Vec<u64> = wanted.iter().map(|at| at.wrapping_add(self.bias)).collect();
         let is_dynamic = self.table.is_dynamic;
         let candidates: Vec<Option<Candidate>> = match index {

@@ -45,7 +45,7 @@ pub struct Symbolized {
     /// function, because an absolute kernel address gives away where the kernel was loaded. Without a mapping: the
     /// file offset, or the distance from `_stext` (0 where even that is not known).
     pub address: u64,
-    /// The functions at the address, the innermost inlined one first; never empty.
+    /// The functions at the address, the innermost inlined one first. A [`Symbolizer`](crate::Symbolizer) has at least one.
     pub frames: Box<[Frame]>,
     /// Whether a symbol was found. If not, `frames` is one frame with a name made from the address.
     pub named: bool,

@@ -80,6 +80,7 @@ pub struct Module {
     loads: Vec<Load>,
     go_sections: GoSections,
     go: OnceLock<Option<GoModule>>,
+    is_cut: bool,
 }
 
 impl Module {
@@ -125,6 +126,7 @@ impl Module {
             loads: header.loads,
             go_sections: header.go,
             go: OnceLock::new(),
+            is_cut: header.is_cut,
             file,
             name,
             build_id,
@@ -246,6 +248,11 @@ impl Module {
     pub(crate) fn was_opened_with(mut self, length: u64) -> Self {
         self.length = length;
         self
+    }
+
+    /// Whether the file had ended before its table of sections when it was opened.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Whether the file has become shorter since it was opened.

@@ -143,6 +143,7 @@ impl Parts {
             period,
             windows,
             Arc::clone(&desk),
+            args.naming.symbols,
             Some(deliver),
             Arc::clone(&trouble),
         )

@@ -146,7 +146,10 @@ impl Recording {
         let period = options.period();
         let (collector, windows) = Collector::start(options)?;
         let desk = Arc::new(CaptureDesk::default());
-        Assembler::start(period, windows, Arc::clone(&desk), None, Arc::default())
+        let symbols = args.naming.symbols;
+        let nobody = None;
+        let trouble = Arc::default();
+        Assembler::start(period, windows, Arc::clone(&desk), symbols, nobody, trouble)
             .context("cannot start a thread")?;
         let (capture, answer) = desk.open(None);
         let windows = collector.status().windows;

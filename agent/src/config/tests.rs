@@ -103,6 +103,7 @@ fn every_setting_everywhere() {
         ("data_dir", "/d"),
         ("unwind_memory", "64"),
         ("cache_dir", "/c"),
+        ("symbols", "none"),
         ("pyroscope_url", "http://p:4040/x"),
         ("push_interval", "1m"),
         ("pyroscope_basic_auth_user", "u"),

@@ -4,6 +4,7 @@ use super::desk::{CaptureDesk, Captured};
 use super::encode::{owner_profiles, thread_profile};
 use super::names::{Namer, Names, NamingTrouble};
 use super::tally::{OwnerTally, Span, ThreadTally};
+use crate::cli::Symbols;
 use crate::profile::OwnerProfile;
 use crate::sampling::{CaptureId, Sample, Window};
 use bpf::{Counters, Outcome};
@@ -61,6 +62,7 @@ impl Assembler {
         period: u64,
         windows: Receiver<Window>,
         desk: Arc<CaptureDesk>,
+        symbols: Symbols,
         deliver: Option<Deliver>,
         trouble: Arc<Mutex<NamingTrouble>>,
     ) -> std::io::Result<JoinHandle<()>> {
@@ -68,7 +70,7 @@ impl Assembler {
             .name("assembler".to_owned())
             .spawn(move || {
                 let assembler = Self {
-                    namer: Namer::new(),
+                    namer: Namer::new(symbols),
                     period,
                     interval: OwnerTally::default(),
                     captures: HashMap::new(),

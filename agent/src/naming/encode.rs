@@ -146,6 +146,9 @@ impl<'a> Stacks<'a> {
             },
         };
         let mapping = self.builder.mapping(&mapping);
+        if symbolized.frames.is_empty() {
+            return self.builder.address(mapping, symbolized.address);
+        }
         self.lines.clear();
         for frame in &symbolized.frames {
             let system_name = if frame.system_name == frame.name {

@@ -1,5 +1,6 @@
 //! From windows to profiles: words get names, samples are added up by owner, and what is over is encoded.
 
+mod addresses;
 mod assembler;
 mod desk;
 mod encode;

@@ -1,6 +1,7 @@
 //! What each word of a window is called.
 
-use crate::cli::WORKER;
+use super::addresses;
+use crate::cli::{Symbols, WORKER};
 use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
 use std::collections::HashMap;
@@ -37,21 +38,25 @@ pub(crate) struct NamingTrouble {
 /// Names words. It belongs to one thread.
 pub(super) struct Namer {
     symbolizer: Symbolizer,
+    symbols: Symbols,
     kernel_reloaded: Instant,
     trouble: NamingTrouble,
     /// For words that are no place in code.
     notes: Arc<Mapping>,
     anonymous: Arc<Mapping>,
+    nowhere: Arc<Mapping>,
 }
 
 impl Namer {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(symbols: Symbols) -> Self {
         Self {
             symbolizer: Symbolizer::in_worker(CACHE, worker()),
+            symbols,
             kernel_reloaded: Instant::now(),
             trouble: NamingTrouble::default(),
             notes: pseudo_mapping("[thermograph]"),
             anonymous: pseudo_mapping("//anon"),
+            nowhere: pseudo_mapping("[unknown]"),
         }
     }
 
@@ -87,7 +92,11 @@ impl Namer {
                 Place::Anonymous(_) => {
                     names.insert(word, bare(&self.anonymous, 0, "[jit]"));
                 }
-                Place::Unresolved(_) => {}
+                // Why is said by the outcome, the frame below it.
+                Place::Unresolved(address) => {
+                    let name = format!("[unknown {address:#x}]");
+                    names.insert(word, bare(&self.nowhere, address, &name));
+                }
             }
         }
         self.name_in_files(names, by_file, files);
@@ -132,9 +141,16 @@ impl Namer {
                 .iter()
                 .map(|(_, offset)| file.offset(*offset))
                 .collect();
-            let named = self.symbolizer.user(&module, &offsets);
-            let unnamed = named.iter().filter(|symbolized| !symbolized.named);
-            self.trouble.unnamed += unnamed.count() as u64;
+            let left_to_reader = match self.symbols {
+                Symbols::Local => None,
+                Symbols::None => addresses::without_names(file, &module, &offsets),
+            };
+            let named = left_to_reader.unwrap_or_else(|| {
+                let named = self.symbolizer.user(&module, &offsets);
+                let unnamed = named.iter().filter(|symbolized| !symbolized.named);
+                self.trouble.unnamed += unnamed.count() as u64;
+                named
+            });
             names.extend(words.iter().map(|(word, _)| *word).zip(named));
         }
     }

@@ -144,7 +144,7 @@ fn covers(mappings: Option<&Mappings>, body: &[Word]) -> bool {
 }
 
 /// Addresses that the walk could not place as places in files. At the first that lies in no executable mapping a chain of frame
-/// pointers had gone astray: what comes behind it is no stack.
+/// pointers had gone astray: what comes behind it is no stack. That address itself stays, as the frame that it would have been.
 fn in_files(mappings: Option<&Mappings>, body: &[Word]) -> Vec<Word> {
     let mut words = Vec::with_capacity(body.len());
     for (index, word) in body.iter().enumerate() {
@@ -156,6 +156,9 @@ fn in_files(mappings: Option<&Mappings>, body: &[Word]) -> Vec<Word> {
             Some(word) => words.push(word),
             None => {
                 let is_last = index + 2 >= body.len();
+                if mappings.is_some() {
+                    words.push(Word::unknown(address));
+                }
                 // The walk itself ended here, or knew as little as the agent does.
                 let root = if is_last || mappings.is_none() {
                     body.last().copied()
@@ -234,11 +237,11 @@ mod tests {
         ];
         assert!(!covers(Some(&one_file()), &body));
         let words = in_files(Some(&one_file()), &body);
-        assert_eq!(words.len(), 2);
-        assert_eq!(words[1], Word::astray());
+        assert_eq!(words.len(), 3);
+        assert_eq!(words[1..], [Word::unknown(0x999), Word::astray()]);
     }
 
-    /// Where the walk itself ended for want of a mapping, its outcome stays; and a mapping told of too late names the place.
+    /// Where the walk itself ended for want of a mapping, the address and its outcome stay; and a mapping told of too late names the place.
     #[test]
     fn the_walks_own_end_stays() {
         let file = FileId::new(3).unwrap();
@@ -247,7 +250,7 @@ mod tests {
             in_files(Some(&one_file()), &body)
         };
         let place = Word::file(file, 0x10);
-        assert_eq!(ended(0x9999), [place, no_mapping()]);
+        assert_eq!(ended(0x9999), [place, Word::unknown(0x999), no_mapping()]);
         let late = Word::file(file, 0x400);
         assert_eq!(ended(0x1000), [place, late, no_mapping()]);
     }

@@ -1,7 +1,7 @@
 //! What it costs to profile one load with Thermograph and with what a user would pick instead.
 
 mod contestants;
-mod load;
+pub(crate) mod load;
 mod measure;
 mod table;
 

@@ -68,6 +68,45 @@ fn main() {
 }
 "#;
 
+pub(crate) const GO: &str = r#"
+package main
+
+import "os"
+
+type shape interface{ area() int }
+type square struct{ side int }
+type wide[T int | int64] struct {
+	square
+	more T
+}
+
+//go:noinline
+func (s square) area() int { return s.side * s.side }
+
+//go:noinline
+func (w *wide[T]) area() int { return w.square.area() + twice(int(w.more)) }
+
+func twice(x int) int { return x + x }
+
+//go:noinline
+func sum[S shape](shapes []S) (total int) {
+	for _, s := range shapes {
+		total += twice(s.area())
+	}
+	return
+}
+
+func main() {
+	n := len(os.Args)
+	later := func(x int) int { return x*n + twice(x) }
+	defer func() { os.Exit(n & 1) }()
+	total := sum([]square{{n}, {2}}) + sum([]*wide[int]{{square{n}, 3}}) + sum([]*wide[int64]{{square{n}, 4}})
+	if later(total) == 12 {
+		panic("never")
+	}
+}
+"#;
+
 /// A directory with programs in it.
 pub(crate) struct Workshop(TempDir);
 
@@ -89,14 +128,25 @@ impl Workshop {
         arguments: &[&str],
     ) -> PathBuf {
         let extension = match compiler {
-            "c++" => "cc",
+            "c++" | "clang++" => "cc",
             "rustc" => "rs",
+            "go" => "go",
             _ => "c",
         };
         let source_path = self.path(&format!("{name}_source.{extension}"));
         std::fs::write(&source_path, source).unwrap();
         let program = self.path(name);
         let mut command = Command::new(compiler);
+        if compiler == "go" {
+            command
+                .arg("build")
+                .env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go-cache"))
+                .env("GOPROXY", "off")
+                .env("GOTOOLCHAIN", "local")
+                .env("GOFLAGS", "");
+        }
+        // Where clang leaves what it splits off.
+        command.current_dir(self.0.path());
         run(command
             .args(arguments)
             .arg("-o")
@@ -145,7 +195,9 @@ pub(crate) struct Function {
 pub(crate) fn functions(image: &[u8]) -> Vec<Function> {
     let elf = ElfFile::<FileHeader64<LittleEndian>>::parse(image).unwrap();
     let function = |symbol: object::read::elf::ElfSymbol<'_, '_, FileHeader64<LittleEndian>>| {
-        let is_function = symbol.elf_symbol().st_type() == elf::STT_FUNC && symbol.is_definition();
+        let kind = symbol.elf_symbol().st_type();
+        let is_function =
+            matches!(kind, elf::STT_FUNC | elf::STT_GNU_IFUNC) && !symbol.is_undefined();
         (is_function && symbol.size() > 0).then(|| Function {
             name: symbol.name().unwrap().to_owned(),
             address: symbol.address(),

@@ -8,6 +8,7 @@ mod output;
 mod privileges;
 mod process;
 mod shares;
+mod symbols;
 
 use fixtures::Program;
 use std::path::Path;

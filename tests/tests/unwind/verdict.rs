@@ -52,12 +52,19 @@ fn verdict(case: &Case, stack: &Stack) -> Verdict {
         Some((first, [])) if first.is_remark() && !is_cut(stack) => Verdict::Aside,
         // Frame pointers skip frames: no more is said than that they were gone by.
         Some((first, _)) if first.name.starts_with("[frame pointers only") => Verdict::Cut,
-        Some((first, rest)) if first.is_remark() && (rest.is_empty() || case.has_piece(rest)) => {
-            Verdict::Cut
-        }
+        Some((first, rest)) if first.is_remark() && is_piece(case, rest) => Verdict::Cut,
         _ if own_of(case, stack) => Verdict::Wrong,
         _ => Verdict::Aside,
     }
+}
+
+/// Whether this is what a stack that is cut shows: perhaps an address in no mapping, which it was cut at, and a piece of the program's.
+fn is_piece(case: &Case, frames: &[Frame<'_>]) -> bool {
+    let frames = match frames.split_first() {
+        Some((first, rest)) if first.name.starts_with("[unknown 0x") => rest,
+        _ => frames,
+    };
+    frames.is_empty() || case.has_piece(frames)
 }
 
 /// The stacks of one program, sorted by what they are worth.

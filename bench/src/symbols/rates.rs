@@ -1,0 +1,96 @@
+//! How fast the parts of naming are, in one process and thread.
+
+use super::inputs::Input;
+use super::namer::offsets;
+use super::places::functions;
+use crate::spread::Spread;
+use anyhow::Context;
+use std::fs::File;
+use std::path::Path;
+use std::time::Instant;
+use symbolizer::{Module, Options, Symbolizer};
+
+/// Enough for all that is asked: what is measured is not what is let go.
+const CACHE: usize = 1 << 30;
+/// How often words are asked for again in a round.
+const AGAIN: usize = 20;
+
+const HEAD: &str = "\
+| file | functions | cached, M words/s | first touch of known symbols, M/s | new names, M/s | symbols read, M/s |
+|---|--:|--:|--:|--:|--:|";
+
+const LEGEND: &str = "\
+Cached: a word for each function, all asked for again. First touch: another address in each function, its name known. New names: the first address of each function, \
+with finding, demangling and keeping its name; in the files of C++ and Rust nearly all are mangled. Symbols read: one address alone, for which the whole table is read.";
+
+/// What one round has seen, in millions a second.
+struct Rates {
+    cached: f64,
+    first_touch: f64,
+    new_names: f64,
+    symbols_read: f64,
+}
+
+/// Measures all inputs of one file with many functions, and prints the table.
+pub(super) fn run(inputs: &[Input], rounds: usize) -> anyhow::Result<()> {
+    println!("{HEAD}");
+    for input in inputs {
+        let [places] = input.places.as_slice() else {
+            continue;
+        };
+        let functions = functions(&places.file)?.len();
+        let rates = (0..rounds).map(|_| round(&places.file));
+        let rates: Vec<Rates> = rates.collect::<anyhow::Result<_>>()?;
+        let text = |rate: fn(&Rates) -> f64| Spread::of(rates.iter().map(rate)).text(2);
+        println!(
+            "| {} | {functions} | {} | {} | {} | {} |",
+            input.label,
+            text(|rates| rates.cached),
+            text(|rates| rates.first_touch),
+            text(|rates| rates.new_names),
+            text(|rates| rates.symbols_read),
+        );
+    }
+    println!("\n{LEGEND}");
+    Ok(())
+}
+
+/// Names come from tables of symbols alone: how fast debug information is read depends on it.
+fn round(file: &Path) -> anyhow::Result<Rates> {
+    let module = Module::open(File::open(file)?, "file")?;
+    let functions = functions(file)?;
+    let mut symbolizer = Symbolizer::new(Options {
+        cache_bytes: CACHE,
+        debug_bytes: 0,
+    });
+    let first: Vec<u64> = functions.iter().map(|function| function.address).collect();
+    let last = functions
+        .iter()
+        .filter(|function| function.size > 1)
+        .map(|function| function.address + function.size - 1);
+    let (first, last) = (
+        offsets(&module, &first),
+        offsets(&module, &last.collect::<Vec<u64>>()),
+    );
+    let one = first.first().context("no functions")?;
+    let alone = seconds(|| symbolizer.user(&module, std::slice::from_ref(one)).len());
+    let new = seconds(|| symbolizer.user(&module, &first).len());
+    let touched = seconds(|| symbolizer.user(&module, &last).len());
+    let again = seconds(|| {
+        let ask = |_| symbolizer.user(&module, &first).len();
+        (0..AGAIN).map(ask).sum()
+    });
+    let millions = |count: usize, seconds: f64| count as f64 / seconds / 1e6;
+    Ok(Rates {
+        cached: millions(first.len() * AGAIN, again),
+        first_touch: millions(last.len(), touched),
+        new_names: millions(first.len(), new),
+        symbols_read: millions(functions.len(), alone),
+    })
+}
+
+fn seconds(work: impl FnOnce() -> usize) -> f64 {
+    let begin = Instant::now();
+    std::hint::black_box(work());
+    begin.elapsed().as_secs_f64()
+}
