@@ -288,16 +288,16 @@ impl Pieces {
             .map_err(Error::map("wait for the kernel programs"))
     }
 
-    /// Writes to the begin of an extent.
-    pub(crate) fn write(&self, extent: Extent, bytes: &[u8]) -> Result<(), Error> {
-        let mut rest = bytes;
-        for (number, range) in extent.parts() {
-            let Some(piece) = self.pieces.get(&number) else {
-                break;
-            };
-            let (now, later) = rest.split_at(rest.len().min(range.len()));
-            View::of(&piece.map, PIECE as usize)?.write(range.start as usize, now);
-            rest = later;
+    /// Writes to an extent what each of its pieces is to hold.
+    pub(crate) fn write<'p>(
+        &self,
+        extent: Extent,
+        parts: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<(), Error> {
+        for ((number, range), part) in extent.parts().zip(parts) {
+            if let Some(piece) = self.pieces.get(&number) {
+                View::of(&piece.map, PIECE as usize)?.write(range.start as usize, part);
+            }
         }
         Ok(())
     }

@@ -89,7 +89,7 @@ impl Tables {
             self.mark(slot, NoTable::OverBudget);
             return Ok(false);
         };
-        if let Err(error) = self.pieces.write(extent, table.image()) {
+        if let Err(error) = self.pieces.write(extent, table.image().pieces()) {
             self.pieces.free(extent);
             return Err(error);
         }

@@ -79,7 +79,8 @@ fn read(bytes: &[u8]) {
     let len = table.image().len() as u64;
     assert!(u64::from(index) + (u64::from(pages) + 1) * 4 <= len);
     assert!(u64::from(rules) + u64::from(rule_count) * 8 <= len);
-    let entries = table.image()[index as usize..].chunks_exact(4);
+    let image = table.image().pieces().collect::<Vec<_>>().concat();
+    let entries = image[index as usize..].chunks_exact(4);
     let entries: Vec<_> = entries
         .take(pages as usize + 1)
         .map(|entry| u32::from_le_bytes(entry.try_into().unwrap()))

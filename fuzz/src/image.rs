@@ -37,7 +37,7 @@ pub(crate) fn check(table: &Table) {
 
 /// All rows of all blocks, in their order, and one for the first byte of a page that has none.
 fn rows(table: &Table) -> Rows {
-    let image = table.image();
+    let image = table.image().pieces().collect::<Vec<_>>().concat();
     let Geometry {
         first_page,
         pages,

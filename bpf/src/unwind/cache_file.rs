@@ -4,9 +4,10 @@ use super::bytes::Bytes;
 use super::dictionary::MAX_RULES;
 use super::error::Limits;
 use super::identity::Identity;
+use super::image::Image;
 use super::rule::Packed;
 use super::source::Source;
-use super::table::{Geometry, INDEX_BYTES, PAGE_BITS, Table, read_u32};
+use super::table::{Geometry, INDEX_BYTES, PAGE_BITS, Table};
 use std::io::{self, Write};
 
 const MAGIC: &[u8; 8] = b"thermotb";
@@ -50,9 +51,11 @@ impl Table {
         let header = header(self, identity, piece);
         let mut checksum = blake3::Hasher::new();
         checksum.update(&header);
-        checksum.update(&self.image);
         out.write_all(&header)?;
-        out.write_all(&self.image)?;
+        for piece in self.image.pieces() {
+            checksum.update(piece);
+            out.write_all(piece)?;
+        }
         out.write_all(checksum.finalize().as_bytes())
     }
 
@@ -79,15 +82,23 @@ impl Table {
         if source.size()? != size as u64 {
             return Err(CacheError::Damaged);
         }
-        let mut image = vec![0; image_bytes];
-        let mut checksum = [0; DIGEST_BYTES];
-        let read = source.read_at(&mut image, HEADER_BYTES as u64)?;
-        let read = read + source.read_at(&mut checksum, (HEADER_BYTES + image_bytes) as u64)?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(&header_bytes);
-        hasher.update(&image);
+        let mut image = Image::default();
+        image.grow(image_bytes);
+        let mut at = HEADER_BYTES;
+        for piece in image.pieces_mut() {
+            if source.read_at(piece, at as u64)? < piece.len() {
+                return Err(CacheError::Damaged);
+            }
+            hasher.update(piece);
+            at += piece.len();
+        }
+        image.shrink_to_fit();
+        let mut checksum = [0; DIGEST_BYTES];
+        let read = source.read_at(&mut checksum, at as u64)?;
         // The hashes are compared in constant time, which is no harm.
-        if read < image_bytes + DIGEST_BYTES || hasher.finalize() != checksum {
+        if read < DIGEST_BYTES || hasher.finalize() != checksum {
             return Err(CacheError::Damaged);
         }
         let table = Self { image, geometry };
@@ -107,21 +118,22 @@ impl Table {
             rules,
             rule_count,
         } = self.geometry;
-        let part = |begin: u32, count: usize, size: usize| {
-            let begin = begin as usize;
-            let end = begin.checked_add(count.checked_mul(size)?)?;
-            self.image.get(begin..end)
+        let lies_within = |begin: u32, count: u32, size: usize| {
+            let end = u64::from(begin) + u64::from(count) * size as u64;
+            // Aligned, so that each lies in one piece.
+            (begin as usize).is_multiple_of(size) && end <= self.image.len() as u64
         };
         let blocks_in_order = || {
-            let index = part(index, pages as usize + 1, INDEX_BYTES)?;
-            let entries = (0..=pages as usize).map(|page| read_u32(index, page * INDEX_BYTES));
-            Some(entries.is_sorted() && read_u32(index, pages as usize * INDEX_BYTES)? <= rules)
+            let entry = |page| self.image.read_u32(index as usize + page * INDEX_BYTES);
+            let entries = (0..=pages as usize).map(entry);
+            entries.is_sorted() && entry(pages as usize).is_some_and(|end| end <= rules)
         };
         let last_page = u64::from(first_page) + u64::from(pages);
         last_page <= 1 << (u32::BITS - PAGE_BITS)
             && rule_count as usize <= MAX_RULES
-            && part(rules, rule_count as usize, Packed::BYTES).is_some()
-            && blocks_in_order().unwrap_or(false)
+            && lies_within(rules, rule_count, Packed::BYTES)
+            && lies_within(index, pages + 1, INDEX_BYTES)
+            && blocks_in_order()
     }
 }
 

@@ -2,14 +2,11 @@
 
 use super::dictionary::{Dictionary, MAX_RULES};
 use super::error::BuildError;
+use super::image::{Image, PIECE_BYTES};
 use super::rule::{Packed, Rule};
-use super::table::{
-    Geometry, INDEX_BYTES, KEY_RULE_BITS, PAGE_BITS, PIECE_BYTES, ROW_BYTES, Table, read_u32,
-};
+use super::table::{Geometry, INDEX_BYTES, KEY_RULE_BITS, PAGE_BITS, ROW_BYTES, Table};
 use std::ops::Range;
 
-/// Steps in which the image grows: doubling would take twice the memory of a table at its end.
-const GROWTH: usize = PIECE_BYTES;
 const OFFSET_MASK: u64 = (1 << PAGE_BITS) - 1;
 
 /// What came of encoding a file.
@@ -22,7 +19,7 @@ pub(super) enum Encoded {
 /// Takes rows in ascending order and makes the image as they come.
 pub(super) struct Encoder {
     /// index | blocks, until [`Encoder::finish`] adds the rules.
-    image: Vec<u8>,
+    image: Image,
     most_bytes: usize,
     first_page: u64,
     pages: u64,
@@ -50,7 +47,7 @@ impl Encoder {
         };
         let none = Packed::from(Rule::None);
         let mut encoder = Self {
-            image: Vec::new(),
+            image: Image::default(),
             most_bytes,
             first_page,
             pages,
@@ -125,9 +122,14 @@ impl Encoder {
         }
         let begin = self.image.len();
         self.grow(bytes)?;
-        let keys = self.keys.iter().flat_map(|key| key.to_le_bytes());
-        let lows = self.lows.iter().copied();
-        write(&mut self.image, begin, keys.chain(lows));
+        let block = self.image.get_mut(begin..begin + bytes);
+        let (keys, lows) = block.unwrap_or_default().split_at_mut(rows * 2);
+        for (place, key) in keys.chunks_exact_mut(2).zip(&self.keys) {
+            place.copy_from_slice(&key.to_le_bytes());
+        }
+        for (place, low) in lows.iter_mut().zip(&self.lows) {
+            *place = *low;
+        }
         self.write_index(self.page + 1, begin + bytes);
         self.keys.clear();
         self.lows.clear();
@@ -146,26 +148,25 @@ impl Encoder {
         let begin = self.read_index(self.page - 1);
         let old = (end - begin) / ROW_BYTES;
         let new = (end + bytes - begin) / ROW_BYTES;
-        let rows = self.image.get(begin..end).unwrap_or_default().to_vec();
-        let (keys, rest) = rows.split_at(old * 2);
+        let block = self.image.get_mut(begin..end + bytes).unwrap_or_default();
+        let (keys, rest) = block.split_at_mut(old * 2);
         let lows = rest.get(..old).unwrap_or_default();
         let (key, low) = match (keys.last_chunk::<2>(), lows.last()) {
             (Some(key), Some(low)) => (*key, *low),
             _ => {
                 let number = self.dictionary.number(self.none);
-                (
-                    ((number >> 8) & ((1 << KEY_RULE_BITS) - 1)).to_le_bytes(),
-                    number as u8,
-                )
+                let key = (number >> 8) & ((1 << KEY_RULE_BITS) - 1);
+                (key.to_le_bytes(), number as u8)
             }
         };
-        let more = new - old;
-        let keys = keys
-            .iter()
-            .copied()
-            .chain(std::iter::repeat_n(key, more).flatten());
-        let lows = lows.iter().copied().chain(std::iter::repeat_n(low, more));
-        write(&mut self.image, begin, keys.chain(lows));
+        block.copy_within(old * 2..old * ROW_BYTES, new * 2);
+        let (keys, lows) = block.split_at_mut(new * 2);
+        for place in keys.chunks_exact_mut(2).skip(old) {
+            place.copy_from_slice(&key);
+        }
+        for place in lows.iter_mut().take(new).skip(old) {
+            *place = low;
+        }
         Ok(())
     }
 
@@ -174,21 +175,27 @@ impl Encoder {
         if len + MAX_RULES * Packed::BYTES > self.most_bytes.max(MAX_RULES * Packed::BYTES) {
             return Err(BuildError::ImageTooLarge(self.most_bytes));
         }
-        if len > self.image.capacity() {
-            self.image.reserve_exact(bytes.next_multiple_of(GROWTH));
-        }
-        self.image.resize(len, 0);
+        self.image.grow(bytes);
         Ok(())
     }
 
     fn write_index(&mut self, page: u64, offset: usize) {
         let at = page as usize * INDEX_BYTES;
         // An image is smaller than 4 GiB: its limit is.
-        write(&mut self.image, at, (offset as u32).to_le_bytes());
+        self.write(at, &(offset as u32).to_le_bytes());
+    }
+
+    /// Writes an entry or a rule, which lies in one piece.
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.image.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
     }
 
     fn read_index(&self, page: u64) -> usize {
-        read_u32(&self.image, page as usize * INDEX_BYTES).unwrap_or(0) as usize
+        self.image
+            .read_u32(page as usize * INDEX_BYTES)
+            .unwrap_or(0) as usize
     }
 
     /// Ends the last block.
@@ -205,12 +212,12 @@ impl Encoder {
         let order = self.dictionary.by_frequency();
         self.renumber(&order);
         let rules = self.image.len().next_multiple_of(Packed::BYTES);
-        self.image.resize(rules, 0);
-        for rule in order
-            .iter()
-            .filter_map(|number| self.dictionary.rule(*number))
-        {
-            self.image.extend_from_slice(&rule.0.to_le_bytes());
+        let bytes = order.len() * Packed::BYTES;
+        self.image.grow(rules + bytes - self.image.len());
+        for (place, number) in (rules..).step_by(Packed::BYTES).zip(&order) {
+            if let Some(rule) = self.dictionary.rule(*number) {
+                self.write(place, &rule.0.to_le_bytes());
+            }
         }
         self.image.shrink_to_fit();
         Ok(Encoded::Table(Table {
@@ -248,13 +255,6 @@ impl Encoder {
                 *low = place as u8;
             }
         }
-    }
-}
-
-fn write(image: &mut [u8], at: usize, bytes: impl IntoIterator<Item = u8>) {
-    let room = image.get_mut(at..).unwrap_or_default();
-    for (place, byte) in room.iter_mut().zip(bytes) {
-        *place = byte;
     }
 }
 

@@ -1,10 +1,10 @@
 //! The unwind rules of one file, in the form the walk reads.
 
+use super::bytes::Bytes;
+use super::image::Image;
 use super::rule::{Packed, Rule};
 use crate::skeleton::types::unwind_limits;
 
-/// Kernel memory for tables comes in pieces of this size.
-pub(super) const PIECE_BYTES: usize = unwind_limits::PIECE_BYTES.0 as usize;
 pub(super) const PAGE_BITS: u32 = unwind_limits::PAGE_BITS.0;
 pub(super) const ROW_BYTES: usize = unwind_limits::ROW_BYTES.0 as usize;
 pub(super) const INDEX_BYTES: usize = size_of::<u32>();
@@ -17,7 +17,7 @@ const PAGE_BYTES: u64 = 1 << PAGE_BITS;
 /// `bpf/src/c/unwind.h` describes the image; it is the same in this process, on disk and in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    pub(super) image: Vec<u8>,
+    pub(super) image: Image,
     pub(super) geometry: Geometry,
 }
 
@@ -38,7 +38,7 @@ pub struct Geometry {
 
 impl Table {
     /// The bytes that the walk reads.
-    pub fn image(&self) -> &[u8] {
+    pub fn image(&self) -> &Image {
         &self.image
     }
 
@@ -92,10 +92,9 @@ impl Table {
 
     fn rule(&self, number: u16) -> Rule {
         let at = self.geometry.rules as usize + usize::from(number) * Packed::BYTES;
-        let bytes = self.image.get(at..).and_then(<[u8]>::first_chunk);
-        bytes.map_or(Rule::None, |bytes| {
-            Packed(u64::from_le_bytes(*bytes)).into()
-        })
+        let bytes = self.image.get(at..at + Packed::BYTES);
+        let number = bytes.and_then(|bytes| Bytes(bytes).u64());
+        number.map_or(Rule::None, |number| Packed(number).into())
     }
 
     fn block(&self, page: u32) -> Option<Vec<BlockRow>> {
@@ -103,8 +102,8 @@ impl Table {
             return None;
         }
         let entry = self.geometry.index as usize + page as usize * INDEX_BYTES;
-        let begin = read_u32(&self.image, entry)? as usize;
-        let end = read_u32(&self.image, entry + INDEX_BYTES)? as usize;
+        let begin = self.image.read_u32(entry)? as usize;
+        let end = self.image.read_u32(entry + INDEX_BYTES)? as usize;
         let count = end.checked_sub(begin)? / ROW_BYTES;
         let (keys, rest) = self.image.get(begin..end)?.split_at_checked(count * 2)?;
         let keys = keys
@@ -123,9 +122,4 @@ struct BlockRow {
     offset: u16,
     /// Its number.
     rule: u16,
-}
-
-pub(super) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*bytes))
 }
