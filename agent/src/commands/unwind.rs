@@ -47,9 +47,7 @@ pub(crate) fn unwind(args: &UnwindArgs) -> Result<ExitCode> {
             "{rows} rows, {rules} distinct rules, {bytes} bytes ({each:.2} a row), built in {milliseconds:.2} ms"
         )
     } else {
-        code.segments
-            .iter()
-            .try_for_each(|segment| print_rows(&mut out, code.machine, segment, &tables))
+        print_rows(&mut out, &code, &tables)
     };
     match written.and_then(|()| out.flush()) {
         // Whoever reads has seen enough.
@@ -97,13 +95,31 @@ fn read(file: &File) -> Result<(Code, BTreeMap<u32, Table>), BuildError> {
     Ok((code, tables))
 }
 
-/// Prints the rows in a segment by their ELF addresses.
-fn print_rows(
-    out: &mut impl Write,
-    machine: Machine,
-    segment: &Segment,
-    tables: &BTreeMap<u32, Table>,
-) -> io::Result<()> {
+/// Prints the rows of all segments by their ELF addresses.
+fn print_rows(out: &mut impl Write, code: &Code, tables: &BTreeMap<u32, Table>) -> io::Result<()> {
+    let machine = code.machine;
+    let spell = |rule| Spelled { machine, rule }.to_string();
+    let mut before = spell(Rule::None);
+    let mut segments = code.segments.iter().peekable();
+    while let Some(segment) = segments.next() {
+        // What holds where a segment ends does not hold behind it.
+        let end = segment.address + segment.size;
+        let ends = segments.peek().is_none_or(|next| next.address > end);
+        let rows = rows_in(segment, tables).chain(ends.then_some((end, Rule::None)));
+        for (address, rule) in rows {
+            let spelled = spell(rule);
+            // Rules that differ in where rbx is look the same.
+            if spelled != before {
+                writeln!(out, "{address:016x} {spelled}")?;
+            }
+            before = spelled;
+        }
+    }
+    Ok(())
+}
+
+/// The rows in a segment, the first where it begins.
+fn rows_in(segment: &Segment, tables: &BTreeMap<u32, Table>) -> impl Iterator<Item = (u64, Rule)> {
     let rows = tables.iter().flat_map(|(piece, table)| {
         let base = u64::from(*piece) << PIECE_BITS;
         table
@@ -115,22 +131,11 @@ fn print_rows(
     while let Some((_, rule)) = rows.next_if(|(offset, _)| *offset <= segment.offset) {
         first = rule;
     }
-    let end = segment.offset.saturating_add(segment.size);
-    let first = (first != Rule::None).then_some((segment.offset, first));
-    let mut before = String::new();
-    for (offset, rule) in first
-        .into_iter()
-        .chain(rows.take_while(|(offset, _)| *offset < end))
-    {
-        let spelled = Spelled { machine, rule }.to_string();
-        // Rules that differ in where rbx is look the same.
-        if spelled != before {
-            let address = offset - segment.offset + segment.address;
-            writeln!(out, "{address:016x} {spelled}")?;
-        }
-        before = spelled;
-    }
-    Ok(())
+    // A segment whose end wraps is none.
+    let end = segment.offset + segment.size;
+    std::iter::once((segment.offset, first))
+        .chain(rows.take_while(move |(offset, _)| *offset < end))
+        .map(move |(offset, rule)| (offset - segment.offset + segment.address, rule))
 }
 
 /// A rule in the spelling of `readelf --debug-dump=frames-interp`: CFA, frame pointer, return address.
