@@ -10,7 +10,6 @@ mod machine;
 mod memory;
 mod peers;
 mod process;
-mod readelf;
 mod spread;
 mod stock;
 mod tables;

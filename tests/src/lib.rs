@@ -5,11 +5,11 @@ pub mod browser;
 pub mod cgroup;
 pub mod condition;
 pub mod cpu_time;
-pub mod elf_files;
 pub mod go_tool;
 pub mod http;
 pub mod machine;
 pub mod pyroscope;
-pub mod readelf;
 pub mod stacks;
 pub mod thermograph;
+
+pub use fixtures::{elf_files, heap};

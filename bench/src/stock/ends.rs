@@ -1,8 +1,8 @@
 //! Whether a stack is whole, judged by what its root is and not by what the agent says of it.
 
 use crate::capture::Root;
-use crate::readelf::{self, Line};
-use crate::tables::files::find;
+use fixtures::elf_files::programs;
+use fixtures::readelf::{self, Function, Line};
 use std::collections::HashMap;
 use std::env;
 use std::fs::File;
@@ -57,7 +57,7 @@ impl Entries {
         let mut roots: Vec<PathBuf> = ["/usr", "/opt"].map(PathBuf::from).into();
         roots.extend(env::home_dir().map(|home| home.join(".rustup")));
         roots.extend(fixtures::Program::Short.path().parent().map(Path::to_owned));
-        Entries::of_files(find(&roots))
+        Entries::of_files(programs(&roots))
     }
 
     fn of_files(files: Vec<PathBuf>) -> Entries {
@@ -129,7 +129,7 @@ fn without_return_address(file: &Path) -> Vec<Range<u64>> {
     let mut open: Option<u64> = None;
     let read = readelf::read(file, |line| match line {
         Line::Section(_) => {}
-        Line::Function(_, end) => {
+        Line::Function(Function { end, .. }) => {
             ranges.extend(open.take().map(|start| start..function_end));
             function_end = end;
         }

@@ -1,18 +1,23 @@
 //! The unwind tables of a whole host: their size, what building them costs, and whether they say what readelf says.
 
-mod agree;
-pub(crate) mod files;
-mod heap;
+mod kernel;
 
 use crate::agent::Binary;
 use crate::machine;
 use crate::spread::Spread;
-use agree::Agreement;
-use anyhow::Context;
-use bpf::unwind::{Limits, Table, build};
+use anyhow::{Context, ensure};
+use bpf::unwind::{Limits, Table, build, identify};
+use fixtures::heap::{self, Counting};
+use fixtures::{Agreement, elf_files};
+use kernel::Kernel;
 use std::fs::File;
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 /// How often each table is built for its time.
 const ROUNDS: usize = 5;
@@ -68,8 +73,11 @@ pub(crate) fn run(binary: &Binary, options: &Options) -> anyhow::Result<()> {
     );
     println!("|---|--:|--:|--:|--:|--:|--:|");
     let mut sums = Sums::default();
-    for path in files::find(&options.roots) {
-        let one = one(binary, &path, &mut sums).with_context(|| path.display().to_string());
+    let mut storage = MaybeUninit::uninit();
+    let mut kernel = Kernel::load(&mut storage)?;
+    for path in elf_files::programs(&options.roots) {
+        let one =
+            one(binary, &path, &mut sums, &mut kernel).with_context(|| path.display().to_string());
         match one {
             Ok((built, agreement)) if options.each || agreement.rows >= LARGE_ROWS => {
                 println!("{}", line(&path, built, &agreement));
@@ -82,13 +90,26 @@ pub(crate) fn run(binary: &Binary, options: &Options) -> anyhow::Result<()> {
         }
     }
     println!("\n{}", summary(&sums));
+    let (tables, rows, bytes) = kernel.taken();
+    println!(
+        "\nIn the kernel {tables} distinct tables of {rows} rows take {:.1} MB: {:.3} bytes a row.",
+        bytes as f64 / 1e6,
+        bytes as f64 / rows.max(1) as f64
+    );
     Ok(())
 }
 
-fn one(binary: &Binary, path: &Path, sums: &mut Sums) -> anyhow::Result<(Built, Agreement)> {
+fn one(
+    binary: &Binary,
+    path: &Path,
+    sums: &mut Sums,
+    kernel: &mut Kernel<'_>,
+) -> anyhow::Result<(Built, Agreement)> {
     sums.files += 1;
-    let built = built(path)?;
-    let agreement = agree::compare(&binary.program, path)?;
+    let file = File::open(path)?;
+    let (built, table) = built(&file)?;
+    kernel.put(identify(&file, &Limits::default())?, &table)?;
+    let agreement = Agreement::of(&listing(&binary.program, path)?, path)?;
     for example in &agreement.examples {
         eprintln!("{}: {example}", path.display());
     }
@@ -104,9 +125,19 @@ fn one(binary: &Binary, path: &Path, sums: &mut Sums) -> anyhow::Result<(Built, 
     Ok((built, agreement))
 }
 
-fn built(path: &Path) -> anyhow::Result<Built> {
-    let file = File::open(path)?;
-    let table = || build(&file, 0, &Limits::default());
+/// What `thermograph unwind` prints.
+fn listing(thermograph: &Path, file: &Path) -> anyhow::Result<String> {
+    let output = Command::new(thermograph).arg("unwind").arg(file).output()?;
+    ensure!(
+        output.status.success(),
+        "thermograph unwind failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn built(file: &File) -> anyhow::Result<(Built, Table)> {
+    let table = || build(file, 0, &Limits::default());
     let (first, peak): (Result<Table, _>, usize) = heap::peak_of(table);
     let first = first?;
     let mut seconds = Vec::new();
@@ -115,12 +146,13 @@ fn built(path: &Path) -> anyhow::Result<Built> {
         table()?;
         seconds.push(begin.elapsed().as_secs_f64());
     }
-    Ok(Built {
+    let built = Built {
         rows: first.rows().count() as u64,
         bytes: first.image().len() as u64,
         peak: peak as u64,
         seconds: Spread::of(seconds.into_iter()),
-    })
+    };
+    Ok((built, first))
 }
 
 fn allowed(built: Built, agreement: &Agreement) -> u64 {

@@ -6,59 +6,14 @@ use bpf::unwind::{Limits, build, identify};
 use gimli::UnwindSection;
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tests::elf_files::library;
+use tests::heap::{Counting, peak_of};
 use tests::machine::say;
 
-/// Counts bytes in use and the most there were. Growing in place counts as that, as the system's allocator does it.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-fn more(bytes: usize) {
-    MOST.fetch_max(IN_USE.fetch_add(bytes, Relaxed) + bytes, Relaxed);
-}
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        more(layout.size());
-        // SAFETY: the caller's promises are those of this call.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        match size.checked_sub(layout.size()) {
-            Some(grown) => more(grown),
-            None => {
-                IN_USE.fetch_sub(layout.size() - size, Relaxed);
-            }
-        }
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Bytes in use at most while `run` runs, beyond those before.
-fn most_during<T>(run: impl FnOnce() -> T) -> (T, usize) {
-    let before = IN_USE.load(Relaxed);
-    MOST.store(before, Relaxed);
-    let result = run();
-    (result, MOST.load(Relaxed) - before)
-}
+static COUNTING: Counting = Counting;
 
 fn functions(path: &Path) -> usize {
     let bytes = fs::read(path).unwrap();
@@ -96,7 +51,7 @@ fn bounded() {
         .filter(|path| path.exists())
     {
         let file = File::open(&path).unwrap();
-        let (table, most) = most_during(|| build(&file, 0, &Limits::default()).unwrap());
+        let (table, most) = peak_of(|| build(&file, 0, &Limits::default()).unwrap());
         let allowed = table.image().len() + 16 * functions(&path) + (1 << 20);
         say(&format!(
             "{}: {most} bytes, allowed {allowed}, table {}",
@@ -109,7 +64,7 @@ fn bounded() {
             path.display()
         );
 
-        let (_, most) = most_during(|| identify(&file, &Limits::default()).unwrap());
+        let (_, most) = peak_of(|| identify(&file, &Limits::default()).unwrap());
         assert!(
             most <= 256 << 10,
             "{}: {most} bytes to identify it",
