@@ -8,6 +8,7 @@ pub mod cpus;
 mod error;
 mod lists;
 mod options;
+mod piece;
 mod pieces;
 mod pod;
 mod profiler;

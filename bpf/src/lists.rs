@@ -1,6 +1,7 @@
 //! Lists of mappings in kernel memory, and which of them is true for a process.
 
-use crate::pieces::{Budget, Extent, NewPieces, Pieces};
+use crate::piece::Budget;
+use crate::pieces::{Extent, NewPieces, Pieces};
 use crate::skeleton::{ThermographMaps, types};
 use crate::tables::Slot;
 use crate::view::{View, bytes_of};

@@ -4,54 +4,15 @@
 //! are needed, up to a budget, and given back when nothing is left in them.
 
 use crate::Error;
-use crate::skeleton::types;
+use crate::piece::{Budget, Known, OVERHEAD, PIECE, Piece};
 use crate::view::View;
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
-use std::cell::Cell;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
-use std::rc::Rc;
 
-/// Bytes of a piece.
-pub(crate) const PIECE: u32 = types::unwind_limits::PIECE_BYTES.0;
-/// What the kernel adds to each: a page for the map itself.
-const OVERHEAD: u64 = 4096;
 /// Places begin at multiples of this, a cache line.
 const ALIGNMENT: u32 = 64;
-
-/// Memory that may be used for pieces of all kinds.
-#[derive(Clone, Debug)]
-pub(crate) struct Budget {
-    limit: u64,
-    used: Rc<Cell<u64>>,
-}
-
-impl Budget {
-    /// A budget of so many bytes.
-    pub(crate) fn new(limit: u64) -> Self {
-        let used = Rc::default();
-        Self { limit, used }
-    }
-
-    fn take(&self) -> bool {
-        let used = self.used.get() + u64::from(PIECE) + OVERHEAD;
-        let fits = used <= self.limit;
-        if fits {
-            self.used.set(used);
-        }
-        fits
-    }
-
-    fn give_back(&self) {
-        self.used.set(self.used.get() - u64::from(PIECE) - OVERHEAD);
-    }
-
-    /// Bytes they may take.
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
-    }
-}
 
 /// A place in pieces: within one, or from the start of one on through those behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,22 +42,6 @@ impl Extent {
             )
         })
     }
-}
-
-struct Piece {
-    map: MapHandle,
-    /// Free ranges by their start; none touch.
-    free: BTreeMap<u32, u32>,
-    known: Known,
-}
-
-/// Whether programs can find a piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    No,
-    /// It is among some [`NewPieces`].
-    Soon,
-    Yes,
 }
 
 /// Pieces that programs cannot find yet. To let them takes some 10 ms, which is why it can be done on another thread.
@@ -381,62 +326,6 @@ impl Pieces {
                 let _ = self.array.delete(&number.to_ne_bytes());
             }
         }
-    }
-}
-
-impl Piece {
-    fn new() -> Result<Self, Error> {
-        let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as u64,
-            map_flags: libbpf_rs::libbpf_sys::BPF_F_MMAPABLE,
-            ..Default::default()
-        };
-        let map = MapHandle::create(
-            MapType::Array,
-            Some("piece"),
-            size_of::<u32>() as u32,
-            PIECE,
-            1,
-            &options,
-        )
-        .map_err(Error::map("get kernel memory for unwind tables"))?;
-        Ok(Self {
-            map,
-            free: BTreeMap::from([(0, PIECE)]),
-            known: Known::No,
-        })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.free.get(&0) == Some(&PIECE)
-    }
-
-    fn fit(&self, bytes: u32) -> Option<u32> {
-        let range = self.free.iter().find(|(_, length)| **length >= bytes);
-        range.map(|(start, _)| *start)
-    }
-
-    /// Takes what is known to be free.
-    fn take(&mut self, range: Range<u32>) {
-        if let Some(length) = self.free.remove(&range.start) {
-            let used = range.end - range.start;
-            if length > used {
-                self.free.insert(range.end, length - used);
-            }
-        }
-    }
-
-    fn give_back(&mut self, range: Range<u32>) {
-        let mut range = range;
-        if let Some(length) = self.free.remove(&range.end) {
-            range.end += length;
-        }
-        if let Some((start, length)) = self.free.range(..range.start).next_back()
-            && start + length == range.start
-        {
-            range.start = *start;
-        }
-        self.free.insert(range.start, range.end - range.start);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Unwind tables in kernel memory, each in a numbered slot that mappings name.
 
 use crate::Error;
-use crate::pieces::{Budget, Extent, Pieces};
+use crate::piece::Budget;
+use crate::pieces::{Extent, Pieces};
 use crate::pod;
 use crate::skeleton::{ThermographMaps, types};
 use crate::unwind::{Geometry, Table};

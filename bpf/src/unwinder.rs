@@ -2,7 +2,8 @@
 
 use crate::Error;
 use crate::lists::{List, Lists, Published, UnwindMapping};
-use crate::pieces::{Budget, NewPieces};
+use crate::piece::Budget;
+use crate::pieces::NewPieces;
 use crate::skeleton::{ThermographMaps, types};
 use crate::tables::{NoTable, Slot, Tables};
 use crate::unwind::Table;

@@ -4,8 +4,10 @@
 mod builder;
 mod cache;
 mod content;
+mod counts;
 mod steady;
 mod tables;
 
 pub(crate) use cache::Cache;
-pub(crate) use tables::{TableCounts, Tables};
+pub(crate) use counts::TableCounts;
+pub(crate) use tables::Tables;

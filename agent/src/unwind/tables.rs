@@ -3,6 +3,7 @@
 use super::builder::{Builder, Contents, Done, Key, Loaded, Wake};
 use super::cache::Cache;
 use super::content::{Content, Plan, Room, State, plan};
+use super::counts::TableCounts;
 use crate::process::Settled;
 use bpf::sideband::monotonic_nanos;
 use bpf::{FileId, NewPieces, NoTable, Slot, Unwinder};
@@ -11,30 +12,6 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
-
-/// What has happened to tables since the start, and how many there are.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TableCounts {
-    /// In the kernel now.
-    pub(crate) ready: u64,
-    /// Of distinct contents that were to have a table, now: those still being read, those that could not be read, and those for
-    /// which there is no room.
-    pub(crate) pending: u64,
-    pub(crate) unreadable: u64,
-    pub(crate) over_budget: u64,
-    /// Built from files, and how long that took in all.
-    pub(crate) built: u64,
-    pub(crate) build_time: Duration,
-    /// Found in the cache.
-    pub(crate) cached: u64,
-    /// Found no room when they were ready.
-    pub(crate) refused: u64,
-    /// Given up for others.
-    pub(crate) evicted: u64,
-    /// Mapped files that have none for want of a slot, now.
-    pub(crate) without_slot: u64,
-}
 
 /// What a file holds, or why it has no table.
 type Found = Result<Contents, NoTable>;
@@ -224,18 +201,11 @@ impl Tables {
 
     /// What has happened so far.
     pub(crate) fn counts(&self) -> TableCounts {
-        let mut counts = self.counts;
-        counts.without_slot = self.homeless.len() as u64;
-        for content in self.contents.values() {
-            match content.state {
-                State::Pending => counts.pending += 1,
-                State::Ready => counts.ready += 1,
-                State::Missing(NoTable::NoRules) => {}
-                State::Missing(NoTable::Unreadable) => counts.unreadable += 1,
-                State::Missing(NoTable::OverBudget) => counts.over_budget += 1,
-            }
+        let contents = self.contents.values();
+        TableCounts {
+            without_slot: self.homeless.len() as u64,
+            ..contents.fold(self.counts, TableCounts::with)
         }
-        counts
     }
 
     /// It is known what a file holds: from now on it has the slot of that.
@@ -411,64 +381,4 @@ fn room(unwinder: &Unwinder) -> Room {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bpf::{CgroupController, CgroupSource, Filter, OpenObject, Options, Profiler};
-    use std::mem::MaybeUninit;
-
-    /// Beyond the number of slots there are.
-    const MANY: u32 = 10_000;
-
-    fn load(storage: &mut MaybeUninit<OpenObject>) -> Profiler<'_> {
-        let options = Options {
-            frequency: 99,
-            window: Duration::from_secs(5),
-            idle: false,
-            filter: Filter::Everything,
-            cgroups: CgroupSource {
-                controller: CgroupController::None,
-                hierarchy: 0,
-            },
-            seed: 7,
-            table_memory: 4 << 20,
-        };
-        Profiler::load(storage, &options).unwrap()
-    }
-
-    fn tables(unwinder: &mut Unwinder) -> Tables {
-        let delays = Histogram::new([1.0]);
-        Tables::start(None, Arc::new(|| {}), unwinder, delays).unwrap()
-    }
-
-    fn file(number: u32) -> FileId {
-        FileId::new(number).unwrap()
-    }
-
-    /// Slots of files that nobody maps any more are used again, however many files there were: by one that had found none, too,
-    /// and what it holds has not been forgotten. Needs root.
-    #[test]
-    fn slots_are_given_back() {
-        let mut storage = MaybeUninit::uninit();
-        let mut profiler = load(&mut storage);
-        let unwinder = profiler.unwinder();
-        let mut tables = tables(unwinder);
-        for number in 0..MANY {
-            tables.slot(unwinder, file(number));
-        }
-        assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
-        tables.identified(unwinder, file(MANY), Err(NoTable::NoRules));
-        assert!(tables.take_done(unwinder).is_empty());
-        assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
-        assert!(tables.counts().without_slot > 1);
-        tables.forget(unwinder, &(0..MANY).map(file).collect::<Vec<_>>());
-        // A list that is still to be dropped may name them.
-        assert_eq!(tables.slot(unwinder, file(MANY)), tables.overflow);
-        unwinder.reclaim().unwrap();
-        assert_eq!(tables.take_done(unwinder), [file(MANY)]);
-        let slot = tables.slot(unwinder, file(MANY)).unwrap();
-        assert_ne!(Some(slot), tables.overflow);
-        let state = tables.contents[&slot].state;
-        assert_eq!(state, State::Missing(NoTable::NoRules));
-        assert_eq!(tables.counts().without_slot, 0);
-    }
-}
+mod tests;

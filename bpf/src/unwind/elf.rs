@@ -1,18 +1,19 @@
-//! The headers of an ELF file, read piece by piece with bounds, because the file is not ours and may lie.
+//! What the headers of an ELF file say.
 
 use super::bytes::Bytes;
 use super::error::{BuildError, Limits};
+use super::headers::{
+    Header, SegmentHeader, parse, read_file_header, read_program_headers, section,
+};
 use super::metered::Metered;
 use super::registers::{Machine, Registers};
 use super::source::Source;
 use object::LittleEndian;
-use object::elf::{self, CompressionHeader64, FileHeader64, ProgramHeader64, SectionHeader64};
-use object::pod::{Pod, from_bytes};
+use object::elf::{self, CompressionHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
 use std::ops::Range;
 
-// Chromium has 14 program headers and 40 sections.
-const MOST_PROGRAM_HEADERS: u64 = 1024;
+/// Chromium has 40.
 const MOST_SECTIONS: u64 = 16 * 1024;
 const LARGEST_NOTES: u64 = 64 << 10;
 /// GNU ld writes 16 (md5, uuid), 20 (sha1) or as many bytes as it is told.
@@ -20,9 +21,6 @@ const LONGEST_BUILD_ID: usize = 64;
 const LONGEST_INTERPRETER: u64 = 256;
 /// Bytes of a section's name that are read: one more than the longest that is looked for.
 const NAME_BYTES: usize = 17;
-
-type Header = FileHeader64<LittleEndian>;
-type SegmentHeader = ProgramHeader64<LittleEndian>;
 
 /// What the headers say.
 #[derive(Debug)]
@@ -249,44 +247,6 @@ impl Segment {
     }
 }
 
-fn read_file_header(
-    file: &Metered<'_, impl Source + ?Sized>,
-    headers: &mut Vec<u8>,
-) -> Result<Header, BuildError> {
-    let mut bytes = [0; size_of::<Header>()];
-    let read = file.read_at(&mut bytes, 0)?;
-    headers.extend(bytes);
-    match bytes {
-        [0x7f, b'E', b'L', b'F', 2, 1, ..] if read == bytes.len() => parse(&bytes),
-        [0x7f, b'E', b'L', b'F', 1 | 2, 1 | 2, ..] if read == bytes.len() => {
-            Err(BuildError::Machine)
-        }
-        _ => Err(BuildError::NotElf),
-    }
-}
-
-fn read_program_headers(
-    file: &Metered<'_, impl Source + ?Sized>,
-    header: &Header,
-    headers: &mut Vec<u8>,
-) -> Result<Vec<SegmentHeader>, BuildError> {
-    const WHAT: &str = "table of program headers";
-    let count = u64::from(header.e_phnum(LittleEndian));
-    let size = usize::from(header.e_phentsize(LittleEndian));
-    if count > MOST_PROGRAM_HEADERS || (count > 0 && size != size_of::<SegmentHeader>()) {
-        return Err(BuildError::Malformed(WHAT));
-    }
-    let start = header.e_phoff(LittleEndian);
-    let segments = (0..count).map(|number| {
-        let offset = start.checked_add(number * size as u64);
-        let offset = offset.ok_or(BuildError::Malformed(WHAT))?;
-        let bytes = file.read_array::<{ size_of::<SegmentHeader>() }>(offset)?;
-        headers.extend(bytes);
-        parse(&bytes)
-    });
-    segments.collect()
-}
-
 fn loaded(header: &SegmentHeader) -> Option<Segment> {
     let segment = Segment {
         offset: header.p_offset(LittleEndian),
@@ -365,21 +325,6 @@ fn build_id(file: &Metered<'_, impl Source + ?Sized>, segment: &SegmentHeader) -
     None
 }
 
-fn section(
-    file: &Metered<'_, impl Source + ?Sized>,
-    header: &Header,
-    number: u64,
-) -> Option<SectionHeader64<LittleEndian>> {
-    const SIZE: usize = size_of::<SectionHeader64<LittleEndian>>();
-    if usize::from(header.e_shentsize(LittleEndian)) != SIZE {
-        return None;
-    }
-    let offset = header
-        .e_shoff(LittleEndian)
-        .checked_add(number * SIZE as u64)?;
-    parse(&file.read_array::<SIZE>(offset).ok()?).ok()
-}
-
 /// What PT_GNU_EH_FRAME points at is .eh_frame_hdr, which says where .eh_frame is.
 fn frames_by_segment(
     file: &Metered<'_, impl Source + ?Sized>,
@@ -401,11 +346,4 @@ fn frames_by_segment(
         address,
         inflated_size: None,
     })
-}
-
-fn parse<T: Pod + Copy>(bytes: &[u8]) -> Result<T, BuildError> {
-    match from_bytes::<T>(bytes) {
-        Ok((value, _)) => Ok(*value),
-        Err(()) => Err(BuildError::Malformed("header")),
-    }
 }

@@ -17,6 +17,7 @@ mod encode;
 mod entries;
 mod error;
 mod expression;
+mod headers;
 mod identity;
 mod image;
 mod inflate;
