@@ -91,8 +91,7 @@ impl RunTimeCode {
                 let Some(name) = self.name(*from).cloned() else {
                     return;
                 };
-                let size = range.end.saturating_sub(range.start);
-                self.clear(&(*from..from.saturating_add(size)));
+                // Where it was nothing runs any more, but samples may be from before.
                 self.clear(range);
                 self.add(range.clone(), name);
             }
@@ -186,17 +185,16 @@ mod tests {
         assert_eq!((at(&code, 0x1f0), code.bytes()), (None, 0));
     }
 
-    /// Code that has moved has its name where it is now, and nowhere else.
+    /// Code that has moved has its name where it is now, and where it was while nothing else is there.
     #[test]
     fn names_move_with_the_code() {
         let mut code = RunTimeCode::new(1 << 20);
         made(&mut code, 0x100..0x200, "f");
         let range = 0x180..0x280;
         code.apply(&CodeChange::Moved { from: 0x100, range });
-        assert_eq!(
-            [0x100, 0x17f, 0x180, 0x27f].map(|a| at(&code, a)),
-            [None, None, Some("f"), Some("f")]
-        );
+        made(&mut code, 0x100..0x140, "g");
+        let names = [0x100, 0x17f, 0x180, 0x27f, 0x280].map(|address| at(&code, address));
+        assert_eq!(names, [Some("g"), Some("f"), Some("f"), Some("f"), None]);
         let range = 0x900..0xa00;
         code.apply(&CodeChange::Moved { from: 0x700, range });
         assert_eq!(at(&code, 0x900), None);

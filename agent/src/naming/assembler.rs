@@ -95,7 +95,7 @@ impl Assembler {
             .samples
             .iter()
             .flat_map(|sample| sample.stack.iter().copied());
-        self.namer.name(&mut names, words, &window.files);
+        self.namer.name(&mut names, words, window);
         for capture in &window.captures {
             self.add_to_capture(*capture, window, &names);
         }

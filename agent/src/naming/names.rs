@@ -1,6 +1,7 @@
 //! What each word of a window is called.
 
 use crate::process::MappedFile;
+use crate::sampling::Window;
 use bpf::{FileId, Place, Word};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl Namer {
         &mut self,
         names: &mut Names,
         words: impl Iterator<Item = Word>,
-        files: &HashMap<FileId, Arc<MappedFile>>,
+        window: &Window,
     ) {
         let mut by_file: HashMap<FileId, Vec<(Word, u32)>> = HashMap::new();
         let mut kernel = Vec::new();
@@ -88,6 +89,13 @@ impl Namer {
                 Place::Anonymous(_) => {
                     names.insert(word, bare(&self.anonymous, 0, "[jit]"));
                 }
+                Place::Function(_) => {
+                    if let Some(name) = window.functions.get(&word) {
+                        let mut found = bare(&self.anonymous, 0, name);
+                        Arc::make_mut(&mut found).named = true;
+                        names.insert(word, found);
+                    }
+                }
                 Place::Unresolved(_) => {}
             }
         }
@@ -95,7 +103,7 @@ impl Namer {
         for (file, mut offsets) in by_file {
             offsets.sort_unstable();
             offsets.dedup();
-            if let Some(file) = files.get(&file) {
+            if let Some(file) = window.files.get(&file) {
                 self.name_in_file(names, file, &offsets, deadline);
             }
         }

@@ -1,5 +1,7 @@
 //! Which code lay where in each process at each time, so that an address becomes a place in a file.
 
+mod code_names;
+mod code_sources;
 mod file;
 mod files;
 mod inspector;
@@ -11,6 +13,7 @@ mod program;
 mod publication;
 mod publisher;
 mod repair;
+mod run_time;
 
 pub(crate) use file::{MappedFile, Unopened};
 pub(crate) use files::Files;

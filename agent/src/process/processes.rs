@@ -1,10 +1,12 @@
 //! All processes and the programs they have run, kept true by the kernel's records and repaired from /proc.
 
+use super::code_names::CodeNames;
+use super::code_sources::MappedDump;
 use super::files::Hint;
 use super::inspector::{Inspector, Suspect};
 use super::mappings::{Inserted, Mapping};
 use super::program::Program;
-use super::{Files, MappedFile, Mappings, PublishDelays, maps};
+use super::{Files, MappedFile, Mappings, PublishDelays, maps, run_time};
 use bpf::sideband::{Event, MmapRecord, Record};
 use bpf::{FileId, Thread};
 use std::collections::{HashMap, HashSet};
@@ -44,6 +46,7 @@ pub(crate) struct Processes {
     pub(super) files: Files,
     pub(super) maps: maps::Reader,
     pub(super) inspector: Inspector,
+    pub(super) code_names: CodeNames,
     pub(super) delays: PublishDelays,
     /// A list found no room, and when memory may be waited for, CLOCK_MONOTONIC nanoseconds.
     pub(super) starved: bool,
@@ -64,6 +67,7 @@ impl Processes {
     ) -> std::io::Result<Self> {
         Ok(Self {
             inspector: Inspector::start(wake)?,
+            code_names: CodeNames::start()?,
             by_tgid: HashMap::new(),
             unpublished: HashSet::new(),
             mapped: Vec::new(),
@@ -119,6 +123,7 @@ impl Processes {
     pub(crate) fn tend(&self) {
         self.files.tend();
         self.inspector.tend();
+        self.look_for_names();
     }
 
     /// Files that were mapped since the last call, and when, CLOCK_MONOTONIC nanoseconds.
@@ -133,13 +138,14 @@ impl Processes {
 
     /// The mappings a thread had when it was sampled; nothing if its process was never seen.
     pub(crate) fn mappings(&self, thread: Thread) -> Option<&Arc<Mappings>> {
+        self.program(thread).map(|program| &program.mappings)
+    }
+
+    pub(super) fn program(&self, thread: Thread) -> Option<&Program> {
         let programs = self.by_tgid.get(&thread.tgid)?;
         // The kernel program takes a generation's time just after the record of the same fork or exec is written.
-        let program = programs
-            .iter()
-            .rev()
-            .find(|program| program.begin <= thread.generation);
-        program.map(|program| &program.mappings)
+        let mut programs = programs.iter().rev();
+        programs.find(|program| program.begin <= thread.generation)
     }
 
     /// Forgets what had ended before `time`.
@@ -258,6 +264,10 @@ impl Processes {
                     mapping,
                 });
             }
+        }
+        let dump = MappedDump::of(&mmap.path, mmap.inode);
+        if mapping.file.is_none() || dump.is_some() {
+            run_time::watch(&self.code_names, program, mmap.tgid, dump);
         }
         program.last_mapped = time;
         program.publication.is_waiting(time);

@@ -2,6 +2,7 @@
 //! asked to, and hands each window on.
 
 use super::collector::{Command, SamplingOptions, Shared, lock, signal};
+use super::functions::Functions;
 use super::owners::{self, Owners};
 use super::resolve::{Resolved, resolve};
 use super::schedule::{Moment, WINDOW};
@@ -40,6 +41,7 @@ pub(super) struct Sampler<'obj> {
     processes: Processes,
     tables: Tables,
     owners: Owners,
+    functions: Functions,
     interval: Duration,
     captures: Vec<Capture>,
     window: Moment,
@@ -98,6 +100,7 @@ impl<'obj> Sampler<'obj> {
             processes,
             tables,
             owners,
+            functions: Functions::new(),
             interval: options.interval,
             captures: Vec::new(),
             window: now,
@@ -342,8 +345,17 @@ impl<'obj> Sampler<'obj> {
             self.publish();
         }
         let begin = self.window;
-        let Resolved { samples, files } =
-            resolve(counted, &mut self.processes, &mut self.owners, begin.steady);
+        let Resolved {
+            samples,
+            files,
+            functions,
+        } = resolve(
+            counted,
+            &mut self.processes,
+            &mut self.owners,
+            &mut self.functions,
+            begin.steady,
+        );
         // A sample may still be drained in the window after the one its process ended in.
         self.processes.forget_ended(begin.steady);
         let unwinder = self.profiler.unwinder();
@@ -355,6 +367,7 @@ impl<'obj> Sampler<'obj> {
             duration: end.since(begin),
             samples,
             files,
+            functions,
             closes_interval: end.is_in_another(self.interval, begin)
                 || end.clock_was_set_since(begin),
             captures,

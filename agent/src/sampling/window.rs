@@ -35,6 +35,8 @@ pub(crate) struct Window {
     pub(crate) samples: Vec<Sample>,
     /// The files that words of these stacks name.
     pub(crate) files: HashMap<FileId, Arc<MappedFile>>,
+    /// What the functions are called that are words of these stacks.
+    pub(crate) functions: HashMap<Word, Arc<str>>,
     /// The push interval is over with this window.
     pub(crate) closes_interval: bool,
     /// Captures that it is a part of.

@@ -1,0 +1,275 @@
+//! Names of the code that programs make at run time, read on a thread of their own from the files that they write.
+
+use super::code_sources::{MappedDump, Teller};
+use crate::pool::{self, Pool};
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use symbolizer::{Jitdump, PerfMap, RunTimeCode};
+
+const OPTIONS: pool::Options = pool::Options {
+    name: "code names",
+    threads: 1,
+    queue: 1024,
+    patience: Duration::from_secs(2),
+};
+/// Memory for the names of all programs: node itself tells of 1,500 functions, which take 250 KB.
+const BYTES: usize = 4 << 20;
+/// Programs whose files are open.
+const PROGRAMS: usize = 512;
+/// Bytes of all files that are read for one window.
+const WORK: u64 = 8 << 20;
+/// Shortest and longest time between two looks for files that are not there. Some make them a moment after their first code, most
+/// never.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(300));
+
+/// The thread, and what all programs share.
+pub(super) struct CodeNames {
+    pool: Pool<Arc<ProgramCode>>,
+    shares: Arc<Shares>,
+}
+
+#[derive(Default)]
+struct Shares {
+    bytes: AtomicUsize,
+    programs: AtomicUsize,
+    /// Bytes that may still be read for this window.
+    work: AtomicU64,
+}
+
+/// The code that one program has made.
+pub(super) struct ProgramCode {
+    tgid: u32,
+    /// When the program began, CLOCK_MONOTONIC nanoseconds.
+    begin: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Only the thread has these.
+    sources: Mutex<Sources>,
+    shares: Arc<Shares>,
+}
+
+struct State {
+    code: RunTimeCode,
+    /// It waits to be read, or is being read.
+    busy: bool,
+    /// Reading it hangs.
+    given_up: bool,
+    /// There is something to be read.
+    has_source: bool,
+    /// It is among those whose files are open.
+    is_counted: bool,
+    /// Mapped, and not opened yet.
+    dump: Option<MappedDump>,
+    look_again: Instant,
+    pause: Duration,
+}
+
+#[derive(Default)]
+struct Sources {
+    map: Option<PerfMap>,
+    dump: Option<Jitdump>,
+}
+
+impl CodeNames {
+    pub(super) fn start() -> io::Result<Self> {
+        let give_up = |program: &Arc<ProgramCode>, why| {
+            let mut state = program.lock();
+            state.given_up = why != pool::GivenUp::Full;
+            state.busy = false;
+            drop(state);
+            program.changed.notify_all();
+            tracing::debug!("names of run-time code of process {}: {why}", program.tgid);
+        };
+        Ok(Self {
+            pool: Pool::start(
+                OPTIONS,
+                |program: &Arc<ProgramCode>| program.read(),
+                give_up,
+            )?,
+            shares: Arc::new(Shares {
+                work: AtomicU64::new(WORK),
+                ..Shares::default()
+            }),
+        })
+    }
+
+    /// A program that makes code, of which nothing is known yet.
+    pub(super) fn of(&self, tgid: u32, begin: u64) -> Arc<ProgramCode> {
+        Arc::new(ProgramCode {
+            tgid,
+            begin,
+            state: Mutex::new(State {
+                code: RunTimeCode::new(0),
+                busy: false,
+                given_up: false,
+                has_source: false,
+                is_counted: false,
+                dump: None,
+                look_again: Instant::now(),
+                pause: PAUSE.0,
+            }),
+            changed: Condvar::new(),
+            sources: Mutex::default(),
+            shares: Arc::clone(&self.shares),
+        })
+    }
+
+    /// A window is over: so much may be read for it.
+    pub(super) fn begin_window(&self) {
+        self.shares.work.store(WORK, Ordering::Relaxed);
+    }
+
+    /// Looks for files that were not there, if it is time to.
+    pub(super) fn look(&self, program: &Arc<ProgramCode>, dump: Option<MappedDump>) {
+        let mut state = program.lock();
+        if dump.is_some() {
+            state.look_again = Instant::now();
+            state.dump = dump;
+        }
+        if !state.has_source || state.dump.is_some() {
+            self.submit(program, state);
+        }
+    }
+
+    /// Has read what a program has told since the last time. True if that is worth waiting for.
+    pub(super) fn refresh(&self, program: &Arc<ProgramCode>) -> bool {
+        self.submit(program, program.lock())
+    }
+
+    fn submit(&self, program: &Arc<ProgramCode>, mut state: MutexGuard<'_, State>) -> bool {
+        let is_due = state.has_source || Instant::now() >= state.look_again;
+        if state.busy || state.given_up || !is_due {
+            return false;
+        }
+        state.busy = true;
+        drop(state);
+        self.pool.submit(Arc::clone(program));
+        true
+    }
+
+    /// Lets no program hold up the others. To be called now and then.
+    pub(super) fn tend(&self) {
+        self.pool.tend();
+    }
+}
+
+impl ProgramCode {
+    /// Waits until what was to be read is read.
+    pub(super) fn wait(&self, deadline: Instant) {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let is_busy = |state: &mut State| state.busy;
+        // Without an answer what was read before has to do.
+        drop(
+            self.changed
+                .wait_timeout_while(self.lock(), patience, is_busy),
+        );
+    }
+
+    /// What the function at a virtual address is called.
+    pub(super) fn name(&self, address: u64) -> Option<Arc<str>> {
+        self.lock().code.name(address).cloned()
+    }
+
+    /// A thread that panicked while it held the lock has left an answer that is as good as any.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread's work.
+    fn read(&self) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open(&mut sources);
+        let before = self.lock().code.bytes();
+        let others = self
+            .shares
+            .bytes
+            .load(Ordering::Relaxed)
+            .saturating_sub(before);
+        self.lock().code.allow(BYTES.saturating_sub(others));
+        if let Some(map) = &mut sources.map {
+            self.take(|most| map.read(most, |change| self.lock().code.apply(&change)));
+        }
+        if let Some(dump) = &mut sources.dump {
+            let read = |most| dump.read(most, |change| self.lock().code.apply(&change));
+            if !self.take(read) {
+                // What comes behind the damage is no record.
+                sources.dump = None;
+            }
+        }
+        let mut state = self.lock();
+        let after = state.code.bytes();
+        state.has_source = sources.map.is_some() || sources.dump.is_some();
+        if !state.has_source {
+            state.look_again = Instant::now() + state.pause;
+            state.pause = (state.pause * 2).min(PAUSE.1);
+        }
+        state.busy = false;
+        drop(state);
+        self.shares.bytes.fetch_add(after, Ordering::Relaxed);
+        self.shares.bytes.fetch_sub(before, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// Opens what there is and is not open yet.
+    fn open(&self, sources: &mut Sources) {
+        let has_none = |sources: &Sources| sources.map.is_none() && sources.dump.is_none();
+        let mut state = self.lock();
+        let (dump, is_counted) = (state.dump.take(), state.is_counted);
+        drop(state);
+        let is_full = || self.shares.programs.load(Ordering::Relaxed) >= PROGRAMS;
+        if dump.is_none() && !has_none(sources) || !is_counted && is_full() {
+            return;
+        }
+        let said = |error: io::Error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::debug!("names of run-time code of process {}: {error}", self.tgid);
+            }
+        };
+        match Teller::of(self.tgid, self.begin) {
+            Ok(teller) => {
+                if let Some(dump) = dump {
+                    sources.dump = teller.jitdump(&dump).map_err(said).ok();
+                }
+                if has_none(sources) {
+                    sources.map = teller.perf_map().map_err(said).ok();
+                }
+            }
+            // It has ended.
+            Err(error) => said(error),
+        }
+        if !is_counted && !has_none(sources) {
+            self.lock().is_counted = true;
+            self.shares.programs.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has as much read as this window may take; false if it cannot be read.
+    fn take<E: std::error::Error>(&self, read: impl FnOnce(u64) -> Result<u64, E>) -> bool {
+        let most = self.shares.work.load(Ordering::Relaxed);
+        match read(most) {
+            Ok(done) => {
+                let left = most.saturating_sub(done);
+                self.shares.work.store(left, Ordering::Relaxed);
+                true
+            }
+            Err(error) => {
+                tracing::debug!("names of run-time code of process {}: {error}", self.tgid);
+                false
+            }
+        }
+    }
+}
+
+impl Drop for ProgramCode {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.shares
+            .bytes
+            .fetch_sub(state.code.bytes(), Ordering::Relaxed);
+        if state.is_counted {
+            self.shares.programs.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
