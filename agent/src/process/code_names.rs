@@ -273,3 +273,50 @@ impl Drop for ProgramCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not there is looked for ever more seldom, and at once when a dump is mapped; nobody waits for what is not read.
+    #[test]
+    fn looking_in_vain_becomes_rare() {
+        let names = CodeNames::start().unwrap();
+        let nobody = names.of(5_000_000, 0);
+        let far = || Instant::now() + Duration::from_secs(60);
+        for _ in 0..30 {
+            nobody.lock().look_again = Instant::now();
+            assert!(names.refresh(&nobody));
+            nobody.wait(far());
+            assert!(!nobody.lock().busy);
+        }
+        assert_eq!(nobody.lock().pause, PAUSE.1);
+        assert!(!names.refresh(&nobody));
+        names.look(&nobody, None);
+        assert!(!nobody.lock().busy && nobody.name(0x1000).is_none());
+        names.look(&nobody, MappedDump::of(b"/tmp/jit-1.dump", 1));
+        nobody.wait(far());
+        assert!(nobody.lock().dump.is_none());
+    }
+
+    /// The memory and the files of a program are given back with it.
+    #[test]
+    fn shares_are_given_back() {
+        let names = CodeNames::start().unwrap();
+        let mut written = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut written, b"1000 10 f\n").unwrap();
+        let program = names.of(5_000_000, 0);
+        let map = PerfMap::new(written.reopen().unwrap());
+        program.sources.lock().unwrap().map = Some(map);
+        names.refresh(&program);
+        program.wait(Instant::now() + Duration::from_secs(60));
+        assert_eq!(program.name(0x1008).as_deref(), Some("f"));
+        assert!(names.shares.bytes.load(Ordering::Relaxed) > 0);
+        // The thread lets go of it a moment later.
+        while Arc::strong_count(&program) > 1 {
+            std::thread::yield_now();
+        }
+        drop(program);
+        assert_eq!(names.shares.bytes.load(Ordering::Relaxed), 0);
+    }
+}

@@ -121,3 +121,101 @@ fn began(tgid: u32, begin: u64) -> io::Result<u64> {
     }
     Ok(began + now(ClockId::Realtime).saturating_sub(since_boot))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, Timestamps, mknodat, utimensat};
+    use std::fs;
+    use std::os::unix::fs::{chown, symlink};
+
+    /// The place of this process's map, empty before and after.
+    struct Place(String);
+
+    impl Place {
+        fn free() -> Self {
+            let place = Self(format!("/tmp/perf-{}.map", std::process::id()));
+            let _ = fs::remove_file(&place.0);
+            place
+        }
+
+        fn is_read(&self) -> bool {
+            let teller = Teller::of(std::process::id(), 0).unwrap();
+            let map = teller.perf_map();
+            let mut functions = 0;
+            if let Ok(mut map) = map {
+                map.read(u64::MAX, |_| functions += 1).unwrap();
+            }
+            functions > 0
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    const MAP: &str = "1000 10 f\n";
+
+    /// A map is a regular file of the process's user or of root, of the process's own time. Anything else in its place is not
+    /// opened: a pipe would block, a device could do anything, a link leads to what is not the process's. Needs root.
+    #[test]
+    fn only_own_maps_are_read() {
+        let node = |kind| {
+            let place = Place::free();
+            // The device that never ends.
+            let device = rustix::fs::makedev(1, 5);
+            mknodat(CWD, &place.0, kind, Mode::RWXU, device).unwrap();
+            place.is_read()
+        };
+        assert!(!node(FileType::Fifo) && !node(FileType::CharacterDevice));
+
+        let place = Place::free();
+        assert!(!place.is_read());
+        fs::create_dir(&place.0).unwrap();
+        assert!(!place.is_read());
+        fs::remove_dir(&place.0).unwrap();
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        fs::write(elsewhere.path(), MAP).unwrap();
+        symlink(elsewhere.path(), &place.0).unwrap();
+        assert!(!place.is_read());
+        fs::remove_file(&place.0).unwrap();
+
+        fs::write(&place.0, MAP).unwrap();
+        assert!(place.is_read());
+        chown(&place.0, Some(12345), None).unwrap();
+        assert!(!place.is_read());
+        chown(&place.0, Some(0), None).unwrap();
+        assert!(place.is_read());
+        // That of an earlier process of this id.
+        let long_ago = rustix::fs::Timespec {
+            tv_sec: 1_000_000_000,
+            tv_nsec: 0,
+        };
+        let times = Timestamps {
+            last_access: long_ago,
+            last_modification: long_ago,
+        };
+        utimensat(CWD, &place.0, &times, rustix::fs::AtFlags::empty()).unwrap();
+        assert!(!place.is_read());
+    }
+
+    /// A program that began before the process of its id is not it.
+    #[test]
+    fn ids_come_again() {
+        let this = std::process::id();
+        assert!(Teller::of(this, 0).is_ok());
+        assert!(Teller::of(this, bpf::sideband::monotonic_nanos()).is_ok());
+        assert!(Teller::of(this, 1).is_err());
+        assert!(Teller::of(5_000_000, 0).is_err());
+    }
+
+    /// What a runtime calls its jitdump, wherever that lies.
+    #[test]
+    fn dumps_by_their_names() {
+        let path = |path: &[u8]| MappedDump::of(path, 1).is_some();
+        assert!(path(b"/tmp/jit-17.dump") && path(b"/root/.debug/jit/x/jit-1.dump"));
+        assert!(!path(b"/usr/lib/libjit.so") && !path(b"//anon") && !path(b""));
+    }
+}
