@@ -1,7 +1,6 @@
 //! What each word of a window is called.
 
 use crate::process::MappedFile;
-use crate::sampling::Window;
 use bpf::{FileId, Place, Word};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +11,12 @@ use symbolizer::{Frame, Mapping, Options, Symbolized, Symbolizer};
 /// the opening of all that come after it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Least time between two readings of the kernel's symbols, which take some 50 ms each.
+/// Least time between two readings of the kernel's symbols, which take some 50 ms each: where some are missing, and where code of
+/// the kernel is known to have come or gone.
 const KERNEL_RELOAD: Duration = Duration::from_secs(300);
+const CHANGED_KERNEL_RELOAD: Duration = Duration::from_secs(60);
+/// What the kernel calls the code of BPF programs, among that of its modules.
+const BPF: &str = "[bpf]";
 
 /// The agent has 40 MB in all where programs are as distributions ship them: without DWARF, or with little beside large tables of
 /// symbols, as node. Of a Rust program's 4 MB, all of them asked about, 10 MB of memory were seen to be taken.
@@ -40,6 +43,8 @@ pub(crate) struct NamingTrouble {
 pub(super) struct Namer {
     symbolizer: Symbolizer,
     kernel_reloaded: Instant,
+    /// Code of the kernel came or went since then.
+    kernel_changed: bool,
     trouble: NamingTrouble,
     /// For words that are no place in code.
     notes: Arc<Mapping>,
@@ -51,6 +56,7 @@ impl Namer {
         Self {
             symbolizer: Symbolizer::new(BOUNDS),
             kernel_reloaded: Instant::now(),
+            kernel_changed: false,
             trouble: NamingTrouble::default(),
             notes: pseudo_mapping("[thermograph]"),
             anonymous: pseudo_mapping("//anon"),
@@ -61,12 +67,18 @@ impl Namer {
         self.trouble
     }
 
+    /// BPF programs came or went: the symbols of the kernel that were read may be of others.
+    pub(super) fn kernel_has_changed(&mut self) {
+        self.kernel_changed = true;
+    }
+
     /// Adds the names of `words` that `names` does not have yet. An outcome that there is nothing to say of gets none.
     pub(super) fn name(
         &mut self,
         names: &mut Names,
         words: impl Iterator<Item = Word>,
-        window: &Window,
+        files: &HashMap<FileId, Arc<MappedFile>>,
+        functions: &HashMap<Word, Arc<str>>,
     ) {
         let mut by_file: HashMap<FileId, Vec<(Word, u32)>> = HashMap::new();
         let mut kernel = Vec::new();
@@ -90,7 +102,7 @@ impl Namer {
                     names.insert(word, bare(&self.anonymous, 0, "[jit]"));
                 }
                 Place::Function(_) => {
-                    if let Some(name) = window.functions.get(&word) {
+                    if let Some(name) = functions.get(&word) {
                         let mut found = bare(&self.anonymous, 0, name);
                         Arc::make_mut(&mut found).named = true;
                         names.insert(word, found);
@@ -103,20 +115,20 @@ impl Namer {
         for (file, mut offsets) in by_file {
             offsets.sort_unstable();
             offsets.dedup();
-            if let Some(file) = window.files.get(&file) {
+            if let Some(file) = files.get(&file) {
                 self.name_in_file(names, file, &offsets, deadline);
             }
         }
         kernel.sort_unstable();
         kernel.dedup();
         let addresses: Vec<u64> = kernel.iter().map(|(_, address)| *address).collect();
-        let named = self.symbolizer.kernel(&addresses);
+        let mut named = self.symbolizer.kernel(&addresses);
         self.trouble.kernel = self.symbolizer.kernel_error().is_some();
-        // Kernel modules and BPF programs come while the agent runs.
-        let is_incomplete = named.iter().any(|symbolized| !symbolized.named);
-        if is_incomplete && self.kernel_reloaded.elapsed() >= KERNEL_RELOAD {
+        if self.is_outdated(&named) {
             self.symbolizer.reload_kernel();
             self.kernel_reloaded = Instant::now();
+            self.kernel_changed = false;
+            named = self.symbolizer.kernel(&addresses);
         }
         names.extend(kernel.iter().map(|(word, _)| *word).zip(named));
         for failure in self.symbolizer.take_failures() {
@@ -155,6 +167,24 @@ impl Namer {
         };
         self.trouble.unnamed += named.iter().filter(|symbolized| !symbolized.named).count() as u64;
         names.extend(words.iter().map(|(word, _)| *word).zip(named));
+    }
+
+    /// Whether the kernel's symbols are to be read again: kernel modules and BPF programs come while the agent runs, and one
+    /// takes the place of another.
+    fn is_outdated(&self, named: &[Arc<Symbolized>]) -> bool {
+        let is_bpf = |found: &Symbolized| {
+            found
+                .mapping
+                .as_ref()
+                .is_some_and(|mapping| &*mapping.name == BPF)
+        };
+        let pause = match self.kernel_changed {
+            true => CHANGED_KERNEL_RELOAD,
+            false => KERNEL_RELOAD,
+        };
+        let is_doubtful =
+            |found: &Arc<Symbolized>| !found.named || self.kernel_changed && is_bpf(found);
+        self.kernel_reloaded.elapsed() >= pause && named.iter().any(is_doubtful)
     }
 
     fn note(&self, text: &str) -> Arc<Symbolized> {

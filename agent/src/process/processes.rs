@@ -56,6 +56,8 @@ pub(crate) struct Processes {
     pub(super) trouble: Trouble,
     /// Records are missing since /proc was last read.
     pub(super) incomplete: bool,
+    /// Code of the kernel came or went, or may have.
+    kernel_changed: bool,
 }
 
 impl Processes {
@@ -79,6 +81,7 @@ impl Processes {
             complained: false,
             trouble: Trouble::default(),
             incomplete: false,
+            kernel_changed: false,
         })
     }
 
@@ -102,10 +105,12 @@ impl Processes {
                 Event::Exec { tgid } => self.begin(tgid, Program::execed(time)),
                 Event::Exit { tgid } => self.end(tgid, time),
                 Event::Mmap(mmap) => self.map(&mmap, time),
+                Event::KernelCode => self.kernel_changed = true,
                 Event::Lost(records) => lost += records,
             }
         }
         if lost > 0 {
+            self.kernel_changed = true;
             self.trouble.records_lost = self.trouble.records_lost.saturating_add(lost);
             if !self.incomplete {
                 tracing::warn!(
@@ -117,6 +122,11 @@ impl Processes {
         if is_storm {
             std::thread::sleep(BREATH);
         }
+    }
+
+    /// Whether code of the kernel came or went since the last call.
+    pub(crate) fn take_kernel_change(&mut self) -> bool {
+        std::mem::take(&mut self.kernel_changed)
     }
 
     /// Lets no file hold up the others. To be called now and then.

@@ -368,6 +368,7 @@ impl<'obj> Sampler<'obj> {
             samples,
             files,
             functions,
+            kernel_changed: self.processes.take_kernel_change(),
             closes_interval: end.is_in_another(self.interval, begin)
                 || end.clock_was_set_since(begin),
             captures,

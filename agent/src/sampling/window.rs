@@ -37,6 +37,8 @@ pub(crate) struct Window {
     pub(crate) files: HashMap<FileId, Arc<MappedFile>>,
     /// What the functions are called that are words of these stacks.
     pub(crate) functions: HashMap<Word, Arc<str>>,
+    /// Code of the kernel came or went, other than its modules.
+    pub(crate) kernel_changed: bool,
     /// The push interval is over with this window.
     pub(crate) closes_interval: bool,
     /// Captures that it is a part of.
