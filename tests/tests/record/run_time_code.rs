@@ -44,9 +44,9 @@ fn assert_named(stacks: &Stacks, pid: u32, called: [&str; 2]) {
     for (share, name, leaf) in parts {
         let exact = ["main", "work", "enter", name, leaf];
         let found = stacks.share(|stack| stack.from("main") == exact);
-        // Two seconds at 499 Hz: four standard deviations are 6 %.
+        // One second at 499 Hz: four standard deviations are 8 %.
         assert!(
-            (found - share).abs() < 0.07,
+            (found - share).abs() < 0.09,
             "{name}: {found}: {}",
             stacks.listing()
         );
@@ -141,6 +141,37 @@ fn containers_have_their_own_maps() {
     }
 }
 
+/// Nothing outside a process's root is its map, wherever its /tmp seems to lead.
+#[test]
+fn maps_lie_in_their_root() {
+    if skipped("maps_lie_in_their_root") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let outside = tempfile::tempdir().unwrap();
+    let map = "700000000000 1000 made_by_nobody\n";
+    fs::write(outside.path().join("perf-1.map"), map).unwrap();
+    let container = Container::holding(&[Program::MakesCode]).unwrap();
+    let up = format!("../../../../..{}", outside.path().display());
+    for target in [
+        outside.path().to_owned(),
+        up.into(),
+        "/proc/1/root/tmp".into(),
+    ] {
+        let link = container.root().join("tmp");
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let (running, pid) = container
+            .start(Program::MakesCode, ["1", "made", "none"])
+            .unwrap();
+        let finished = Run::new(["record", "-F", "499", "-p", &pid.to_string()])
+            .finish()
+            .succeeded();
+        assert!(running.finish().unwrap().status.success());
+        assert_named(&finished.stacks(), pid, ["[jit]", "[jit]"]);
+        fs::remove_file(link).unwrap();
+    }
+}
+
 /// node's own names for the functions of a script, below each other as they call.
 #[test]
 fn scripts_of_node_have_names() {
@@ -154,7 +185,7 @@ fn scripts_of_node_have_names() {
     let _machine = Machine::shared();
     let script = "function leaf(n) { let s = 0; for (let i = 0; i < n; i++) s += i % 7; return s }
         function middle(n) { let s = 0; for (let i = 0; i < 10; i++) s += leaf(n); return s }
-        function outer() { let s = 0; while (performance.now() < 2500) s += middle(20000); return s }
+        function outer() { let s = 0; while (process.cpuUsage().user < 2.5e6) s += middle(20000); return s }
         console.log(process.pid, outer())";
     // It keeps a log, too.
     let directory = tempfile::tempdir().unwrap();
@@ -185,10 +216,13 @@ fn scripts_of_node_have_names() {
         let frames = stack.frames.iter();
         frames.filter_map(|frame| function(&frame.name)).collect()
     };
-    let calls = |stack: &Stack| functions(stack) == ["outer", "middle", "leaf"];
-    let in_leaf = stacks.share(calls);
-    assert!(in_leaf > 0.7, "{in_leaf}: {}", stacks.listing());
-    // Before they are compiled they run in the interpreter, under no name of their own.
+    // A function that is not compiled yet runs in the interpreter, under no name of its own.
+    let share = |callers: &[&str]| stacks.share(|stack| functions(stack).ends_with(callers));
+    let (in_leaf, in_order) = (share(&["leaf"]), share(&["outer", "middle", "leaf"]));
+    say(&format!(
+        "node: {in_leaf:.3} of the time in leaf, {in_order:.3} with its callers"
+    ));
+    assert!(in_leaf > 0.7 && in_order > 0.4, "{}", stacks.listing());
     let order = |stack: &Stack| {
         let found = functions(stack);
         ["outer", "middle", "leaf"]
