@@ -2,6 +2,7 @@
 
 use super::code_sources::{MappedDump, Teller};
 use crate::pool::{self, Pool};
+use bpf::sideband::monotonic_nanos;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,14 +21,18 @@ const BYTES: usize = 4 << 20;
 const PROGRAMS: usize = 512;
 /// Bytes of all files that are read for one window.
 const WORK: u64 = 8 << 20;
-/// Shortest and longest time between two looks for files that are not there. Some make them a moment after their first code, most
-/// never.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(300));
+/// Shortest and longest time between two looks for files that are not there, nanoseconds. Some make them a moment after their first
+/// code, most never.
+const PAUSE: (u64, u64) = (20_000_000, 300_000_000_000);
+/// Until it is as long, nobody waits for an occasion to look: a program may be gone in a second.
+const YOUNG: u64 = 1_000_000_000;
 
 /// The thread, and what all programs share.
 pub(super) struct CodeNames {
     pool: Pool<Arc<ProgramCode>>,
     shares: Arc<Shares>,
+    /// Programs that have made their first code lately, and have not told of it yet.
+    young: Vec<Arc<ProgramCode>>,
 }
 
 #[derive(Default)]
@@ -62,8 +67,9 @@ struct State {
     is_counted: bool,
     /// Mapped, and not opened yet.
     dump: Option<MappedDump>,
-    look_again: Instant,
-    pause: Duration,
+    /// CLOCK_MONOTONIC nanoseconds.
+    look_again: u64,
+    pause: u64,
 }
 
 #[derive(Default)]
@@ -92,12 +98,13 @@ impl CodeNames {
                 work: AtomicU64::new(WORK),
                 ..Shares::default()
             }),
+            young: Vec::new(),
         })
     }
 
     /// A program that makes code, of which nothing is known yet.
-    pub(super) fn of(&self, tgid: u32, begin: u64) -> Arc<ProgramCode> {
-        Arc::new(ProgramCode {
+    pub(super) fn of(&mut self, tgid: u32, begin: u64) -> Arc<ProgramCode> {
+        let program = Arc::new(ProgramCode {
             tgid,
             begin,
             state: Mutex::new(State {
@@ -107,13 +114,29 @@ impl CodeNames {
                 has_source: false,
                 is_counted: false,
                 dump: None,
-                look_again: Instant::now(),
+                look_again: 0,
                 pause: PAUSE.0,
             }),
             changed: Condvar::new(),
             sources: Mutex::default(),
             shares: Arc::clone(&self.shares),
-        })
+        });
+        self.young.push(Arc::clone(&program));
+        program
+    }
+
+    /// Looks for the files of young programs, and says when to do so again, CLOCK_MONOTONIC nanoseconds.
+    pub(super) fn look_for_young(&mut self) -> Option<u64> {
+        let mut young = std::mem::take(&mut self.young);
+        young.retain(|program| {
+            self.look(program, None);
+            program.lock().is_young()
+        });
+        self.young = young;
+        // What hangs is not waited for.
+        let now = monotonic_nanos();
+        let programs = self.young.iter().map(|program| program.lock().look_again);
+        programs.filter(|time| *time > now).min()
     }
 
     /// A window is over: so much may be read for it.
@@ -125,7 +148,7 @@ impl CodeNames {
     pub(super) fn look(&self, program: &Arc<ProgramCode>, dump: Option<MappedDump>) {
         let mut state = program.lock();
         if dump.is_some() {
-            state.look_again = Instant::now();
+            state.look_again = 0;
             state.dump = dump;
         }
         if !state.has_source || state.dump.is_some() {
@@ -139,11 +162,16 @@ impl CodeNames {
     }
 
     fn submit(&self, program: &Arc<ProgramCode>, mut state: MutexGuard<'_, State>) -> bool {
-        let is_due = state.has_source || Instant::now() >= state.look_again;
+        let now = monotonic_nanos();
+        let is_due = state.has_source || now >= state.look_again;
         if state.busy || state.given_up || !is_due {
             return false;
         }
         state.busy = true;
+        if !state.has_source {
+            state.look_again = now.saturating_add(state.pause);
+            state.pause = (state.pause * 2).min(PAUSE.1);
+        }
         drop(state);
         self.pool.submit(Arc::clone(program));
         true
@@ -152,6 +180,12 @@ impl CodeNames {
     /// Lets no program hold up the others. To be called now and then.
     pub(super) fn tend(&self) {
         self.pool.tend();
+    }
+}
+
+impl State {
+    fn is_young(&self) -> bool {
+        !self.has_source && !self.given_up && self.pause < YOUNG
     }
 }
 
@@ -201,10 +235,6 @@ impl ProgramCode {
         let mut state = self.lock();
         let after = state.code.bytes();
         state.has_source = sources.map.is_some() || sources.dump.is_some();
-        if !state.has_source {
-            state.look_again = Instant::now() + state.pause;
-            state.pause = (state.pause * 2).min(PAUSE.1);
-        }
         state.busy = false;
         drop(state);
         self.shares.bytes.fetch_add(after, Ordering::Relaxed);
@@ -281,11 +311,11 @@ mod tests {
     /// What is not there is looked for ever more seldom, and at once when a dump is mapped; nobody waits for what is not read.
     #[test]
     fn looking_in_vain_becomes_rare() {
-        let names = CodeNames::start().unwrap();
+        let mut names = CodeNames::start().unwrap();
         let nobody = names.of(5_000_000, 0);
         let far = || Instant::now() + Duration::from_secs(60);
         for _ in 0..30 {
-            nobody.lock().look_again = Instant::now();
+            nobody.lock().look_again = 0;
             assert!(names.refresh(&nobody));
             nobody.wait(far());
             assert!(!nobody.lock().busy);
@@ -302,7 +332,7 @@ mod tests {
     /// The memory and the files of a program are given back with it.
     #[test]
     fn shares_are_given_back() {
-        let names = CodeNames::start().unwrap();
+        let mut names = CodeNames::start().unwrap();
         let mut written = tempfile::NamedTempFile::new().unwrap();
         std::io::Write::write_all(&mut written, b"1000 10 f\n").unwrap();
         let program = names.of(5_000_000, 0);
@@ -314,7 +344,8 @@ mod tests {
         assert!(names.shares.bytes.load(Ordering::Relaxed) > 0);
         // The thread lets go of it a moment later.
         while Arc::strong_count(&program) > 1 {
-            std::thread::yield_now();
+            assert!(names.look_for_young().is_none());
+            std::thread::sleep(Duration::from_millis(1));
         }
         drop(program);
         assert_eq!(names.shares.bytes.load(Ordering::Relaxed), 0);

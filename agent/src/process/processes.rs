@@ -277,7 +277,7 @@ impl Processes {
         }
         let dump = MappedDump::of(&mmap.path, mmap.inode);
         if mapping.file.is_none() || dump.is_some() {
-            run_time::watch(&self.code_names, program, mmap.tgid, dump);
+            run_time::watch(&mut self.code_names, program, mmap.tgid, dump);
         }
         program.last_mapped = time;
         program.publication.is_waiting(time);

@@ -124,7 +124,7 @@ impl Processes {
         }
         let begin = programs.last().map_or(0, |last| last.begin);
         if makes_code && let Some(last) = programs.last_mut() {
-            run_time::watch(&self.code_names, last, tgid, dump);
+            run_time::watch(&mut self.code_names, last, tgid, dump);
         }
         for mapping in suspects {
             self.inspector.inspect(Suspect {

@@ -23,7 +23,7 @@ impl Processes {
             let Some(program) = program_of(&mut self.by_tgid, thread) else {
                 continue;
             };
-            let code = code_of(&self.code_names, program, thread.tgid);
+            let code = code_of(&mut self.code_names, program, thread.tgid);
             if self.code_names.refresh(code) {
                 asked.push(Arc::clone(code));
             }
@@ -39,6 +39,11 @@ impl Processes {
         code.name(address)
     }
 
+    /// Looks for what programs tell that have begun to make code, and says when to do so again, CLOCK_MONOTONIC nanoseconds.
+    pub(crate) fn look_for_young_code(&mut self) -> Option<u64> {
+        self.code_names.look_for_young()
+    }
+
     /// Looks for what programs that make code tell of it. To be called now and then.
     pub(super) fn look_for_names(&self) {
         let programs = self.by_tgid.values().filter_map(|programs| programs.last());
@@ -51,7 +56,7 @@ impl Processes {
 
 /// A program has made code, or has mapped a file in which it tells of that.
 pub(super) fn watch(
-    code_names: &CodeNames,
+    code_names: &mut CodeNames,
     program: &mut Program,
     tgid: u32,
     dump: Option<MappedDump>,
@@ -61,7 +66,7 @@ pub(super) fn watch(
 }
 
 fn code_of<'p>(
-    code_names: &CodeNames,
+    code_names: &mut CodeNames,
     program: &'p mut Program,
     tgid: u32,
 ) -> &'p Arc<ProgramCode> {

@@ -180,11 +180,12 @@ impl<'obj> Sampler<'obj> {
     }
 
     /// Sleeps until something has happened or is due.
-    fn wait(&self, wake: BorrowedFd<'_>) -> Result<()> {
+    fn wait(&mut self, wake: BorrowedFd<'_>) -> Result<()> {
         let deadlines = self.captures.iter().filter_map(|capture| capture.deadline);
         let due = deadlines
             .chain([self.window_end, self.next_tick])
             .chain(self.processes.publication_due())
+            .chain(self.processes.look_for_young_code())
             .min()
             .unwrap_or(0);
         let mut sleep = due.saturating_sub(Moment::now().steady);

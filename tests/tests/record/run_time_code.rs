@@ -141,6 +141,36 @@ fn containers_have_their_own_maps() {
     }
 }
 
+/// Programs of 0.1 s, each gone long before the end of the window, which tell of their code after they have made it: the map of each
+/// is opened while it lives.
+#[test]
+fn short_programs_are_named() {
+    if skipped("short_programs_are_named") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let script = format!(
+        "for i in $(seq 20); do '{}' 0.1 made map; done",
+        path(Program::MakesCode)
+    );
+    let finished = Run::new(["record", "-F", "499", "--", "sh", "-c", &script])
+        .finish()
+        .succeeded();
+    let pids: Vec<u32> = finished.reports().iter().map(|report| report.pid).collect();
+    drop(Told(pids.clone()));
+    assert_eq!(pids.len(), 20);
+    let stacks = finished.stacks().only(|stack| pids.contains(&stack.pid()));
+    let of_made = stacks.only(|stack| stack.from("main").contains(&"enter"));
+    let named = |stack: &Stack| stack.from("main")[3].starts_with("made_");
+    let share = of_made.share(named);
+    say(&format!(
+        "20 programs of 0.1 s: {:.2} % of the time named",
+        100.0 * share
+    ));
+    // In the first milliseconds the code is there and the map is not.
+    assert!(share > 0.95, "{}", of_made.listing());
+}
+
 /// Nothing outside a process's root is its map, wherever its /tmp seems to lead.
 #[test]
 fn maps_lie_in_their_root() {
