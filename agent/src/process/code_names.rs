@@ -39,6 +39,8 @@ pub(super) struct CodeNames {
 struct Shares {
     bytes: AtomicUsize,
     programs: AtomicUsize,
+    /// Functions of all programs that found no room.
+    dropped: AtomicU64,
     /// Bytes that may still be read for this window.
     work: AtomicU64,
 }
@@ -139,6 +141,11 @@ impl CodeNames {
         programs.filter(|time| *time > now).min()
     }
 
+    /// Functions that have no name for want of memory.
+    pub(super) fn dropped(&self) -> u64 {
+        self.shares.dropped.load(Ordering::Relaxed)
+    }
+
     /// A window is over: so much may be read for it.
     pub(super) fn begin_window(&self) {
         self.shares.work.store(WORK, Ordering::Relaxed);
@@ -215,7 +222,10 @@ impl ProgramCode {
     fn read(&self) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         self.open(&mut sources);
-        let before = self.lock().code.bytes();
+        let (before, dropped) = {
+            let code = &self.lock().code;
+            (code.bytes(), code.dropped())
+        };
         let others = self
             .shares
             .bytes
@@ -234,9 +244,11 @@ impl ProgramCode {
         }
         let mut state = self.lock();
         let after = state.code.bytes();
+        let dropped = state.code.dropped() - dropped;
         state.has_source = sources.map.is_some() || sources.dump.is_some();
         state.busy = false;
         drop(state);
+        self.shares.dropped.fetch_add(dropped, Ordering::Relaxed);
         self.shares.bytes.fetch_add(after, Ordering::Relaxed);
         self.shares.bytes.fetch_sub(before, Ordering::Relaxed);
         self.changed.notify_all();

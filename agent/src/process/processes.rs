@@ -34,6 +34,8 @@ pub(crate) struct Trouble {
     /// Lists of mappings that walks could not be told of at once, for want of memory or because their process changes its
     /// mappings too often.
     pub(crate) lists_refused: u64,
+    /// Functions of code made at run time that have no name for want of memory.
+    pub(crate) functions_dropped: u64,
 }
 
 /// All processes that live, or did during the window.
@@ -87,7 +89,10 @@ impl Processes {
 
     /// What went wrong since the start.
     pub(crate) fn trouble(&self) -> Trouble {
-        self.trouble
+        Trouble {
+            functions_dropped: self.code_names.dropped(),
+            ..self.trouble
+        }
     }
 
     /// The file that has this number in words.
