@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::run_time_code::CodeChange;
 
-/// `JiTD`, as a machine of the same byte order writes it.
+/// `JiTD`, as a number of the machine that wrote it.
 const MAGIC: u32 = 0x4a69_5444;
 const HEADER: usize = 40;
 /// Of a record: kind, size, time.
@@ -40,26 +40,30 @@ pub enum JitdumpError {
 #[derive(Debug)]
 pub struct Jitdump {
     file: File,
-    /// Where the next record begins.
+    /// What the process that it must be of calls itself.
+    pid: u32,
+    /// Where the next record begins; 0 before the header was read.
     at: u64,
 }
 
 impl Jitdump {
-    /// Of an open file, which must be of the process that calls itself `pid`.
-    ///
-    /// # Errors
-    /// It cannot be read, or is no such dump.
-    pub fn new(file: File, pid: u32) -> Result<Self, JitdumpError> {
+    /// Of an open file, of which nothing is read yet; it must be that of the process that calls itself `pid`.
+    pub fn new(file: File, pid: u32) -> Self {
+        Self { file, pid, at: 0 }
+    }
+
+    /// Reads the header, if it is there: V8 maps the file first, and writes its megabytes later.
+    fn read_header(&mut self) -> Result<(), JitdumpError> {
         let mut header = [0; HEADER];
-        if read_at(&file, &mut header, 0)? < HEADER {
-            return Err(JitdumpError::Foreign);
+        if read_at(&self.file, &mut header, 0)? < HEADER {
+            return Ok(());
         }
         let size = word(&header, 8).filter(|size| *size as usize >= HEADER);
         match (word(&header, 0), word(&header, 20), size) {
-            (Some(MAGIC), Some(own), Some(size)) if own == pid => Ok(Self {
-                file,
-                at: size.into(),
-            }),
+            (Some(MAGIC), Some(pid), Some(size)) if pid == self.pid => {
+                self.at = size.into();
+                Ok(())
+            }
             (Some(MAGIC), Some(_), Some(_)) => Err(JitdumpError::OtherProcess),
             _ => Err(JitdumpError::Foreign),
         }
@@ -69,12 +73,18 @@ impl Jitdump {
     /// how many it has taken.
     ///
     /// # Errors
-    /// It cannot be read, or is damaged.
+    /// It cannot be read, is no such dump, or is damaged.
     pub fn read(
         &mut self,
         most: u64,
         mut take: impl FnMut(CodeChange<'_>),
     ) -> Result<u64, JitdumpError> {
+        if self.at == 0 {
+            self.read_header()?;
+            if self.at == 0 {
+                return Ok(0);
+            }
+        }
         let mut record = [0; RECORD];
         let end = self.file.metadata()?.len();
         let mut done = 0;
@@ -188,8 +198,11 @@ mod tests {
     #[test]
     fn records_as_they_come() {
         let mut written = tempfile::NamedTempFile::new().unwrap();
-        written.write_all(&header()).unwrap();
-        let mut dump = Jitdump::new(written.reopen().unwrap(), PID).unwrap();
+        let mut dump = Jitdump::new(written.reopen().unwrap(), PID);
+        assert!(told(&mut dump).is_empty());
+        written.write_all(&header()[..30]).unwrap();
+        assert!(told(&mut dump).is_empty());
+        written.write_all(&header()[30..]).unwrap();
         assert!(told(&mut dump).is_empty());
         let long = "n".repeat(5000);
         let all = [
@@ -230,21 +243,25 @@ mod tests {
             file.write_all(bytes).unwrap();
             file
         };
-        for bytes in [&b""[..], b"DTiJ", &header()[..30], &[0xff; 100]] {
-            let dump = Jitdump::new(file(bytes), PID);
-            assert!(matches!(dump, Err(JitdumpError::Foreign)));
+        let refused = |bytes: &[u8], pid| {
+            let read = Jitdump::new(file(bytes), pid).read(u64::MAX, |_| panic!("of nothing"));
+            read.unwrap_err()
+        };
+        for bytes in [&b"JiTD"[..], &[0xff; 4]] {
+            let bytes = [bytes, &header()[4..]].concat();
+            assert!(matches!(refused(&bytes, PID), JitdumpError::Foreign));
         }
-        let dump = Jitdump::new(file(&header()), PID + 1);
-        assert!(matches!(dump, Err(JitdumpError::OtherProcess)));
+        let other = refused(&header(), PID + 1);
+        assert!(matches!(other, JitdumpError::OtherProcess));
         let endless = [header(), vec![0; 100]].concat();
-        let mut dump = Jitdump::new(file(&endless), PID).unwrap();
+        let mut dump = Jitdump::new(file(&endless), PID);
         let read = dump.read(u64::MAX, |_| panic!("of nothing"));
         assert!(matches!(read, Err(JitdumpError::Foreign)));
         let wrapped = [header(), load(u64::MAX - 1, 8, "f"), record(0, &[1], b"")].concat();
-        let mut dump = Jitdump::new(file(&wrapped), PID).unwrap();
+        let mut dump = Jitdump::new(file(&wrapped), PID);
         assert!(told(&mut dump).is_empty());
         let many = [header(), load(1, 1, "f").repeat(100)].concat();
-        let mut dump = Jitdump::new(file(&many), PID).unwrap();
+        let mut dump = Jitdump::new(file(&many), PID);
         let mut functions = 0;
         let most = 10 * RECORD as u64;
         assert_eq!(dump.read(most, |_| functions += 1).unwrap(), most);

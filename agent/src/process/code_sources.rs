@@ -80,7 +80,7 @@ impl Teller {
     /// Its jitdump.
     pub(super) fn jitdump(&self, dump: &MappedDump) -> io::Result<Jitdump> {
         let file = self.open(&dump.path, |stat| stat.st_ino == dump.inode)?;
-        Jitdump::new(file, self.pid).map_err(io::Error::other)
+        Ok(Jitdump::new(file, self.pid))
     }
 
     /// A link in the place of the file itself is not followed: it may lead to what belongs to root.
