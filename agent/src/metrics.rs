@@ -142,6 +142,13 @@ fn mappings_and_names(
         help,
         status.trouble.repairs,
     )?;
+    let help = "Functions of code made at run time that have no name for want of memory.";
+    counter(
+        encoder,
+        "thermograph_run_time_functions_dropped",
+        help,
+        status.trouble.functions_dropped,
+    )?;
     counter(
         encoder,
         "thermograph_files_unreadable",

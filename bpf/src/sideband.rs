@@ -50,6 +50,8 @@ pub enum Event {
     },
     /// A piece of a file, or of memory of no file, was mapped executable.
     Mmap(MmapRecord),
+    /// A BPF program, or other code that the kernel makes at run time, came or went.
+    KernelCode,
     /// The ring was full: this many records are missing.
     Lost(u64),
 }
@@ -162,6 +164,7 @@ fn open(cpu: u32) -> std::io::Result<Sampler> {
         .comm(true)
         .comm_exec(true)
         .task(true)
+        .ksymbol(true)
         .sample(SampleFlag::TID | SampleFlag::TIME)
         .sample_id_all(true)
         .clockid(Clock::MONOTONIC)
@@ -250,6 +253,10 @@ impl<'a> Visitor<'a> for Reader {
             return None;
         }
         Self::record(&metadata, Event::Exit { tgid: record.pid })
+    }
+
+    fn visit_ksymbol(self, _: data::KSymbol<'a>, metadata: RecordMetadata) -> Self::Output {
+        Self::record(&metadata, Event::KernelCode)
     }
 
     fn visit_mmap2(self, record: data::Mmap2<'a>, metadata: RecordMetadata) -> Self::Output {

@@ -5,6 +5,7 @@
 //! 0x01 | address:56            an address in no file (JIT)
 //! 0x02 | address:56            a user address in no mapping; while the kernel programs have it, whose mapping is not known yet
 //! 0x03 | outcome:56            how the walk ended; the root of a stack
+//! 0x04 | number:56             a function of code made at run time, by the number that its name was given
 //! 0xff | ...                   a kernel address
 //! ```
 //!
@@ -21,6 +22,7 @@ const TAG_FILE: u8 = types::word_tag::WORD_FILE.0 as u8;
 const TAG_ANONYMOUS: u8 = types::word_tag::WORD_ANONYMOUS.0 as u8;
 const TAG_UNRESOLVED: u8 = types::word_tag::WORD_UNRESOLVED.0 as u8;
 const TAG_OUTCOME: u8 = types::word_tag::WORD_OUTCOME.0 as u8;
+const TAG_FUNCTION: u8 = types::word_tag::WORD_FUNCTION.0 as u8;
 const TAG_KERNEL: u8 = 0xff;
 
 /// One element of a stack.
@@ -43,6 +45,8 @@ pub enum Place {
     Unresolved(u64),
     /// The end of the walk.
     Outcome(Outcome),
+    /// A function of code made at run time, by the number of its name.
+    Function(u64),
     /// A kernel address.
     Kernel(u64),
 }
@@ -279,6 +283,11 @@ impl Word {
         Self::tagged(TAG_UNRESOLVED, address & (PAGE - 1))
     }
 
+    /// A function of code made at run time, by a number that only its name was ever given.
+    pub fn function(number: u64) -> Self {
+        Self::tagged(TAG_FUNCTION, number)
+    }
+
     /// The whole stack of a count whose stack was lost on its way.
     pub fn ring_full() -> Self {
         Self::tagged(TAG_OUTCOME, RING_FULL)
@@ -300,6 +309,7 @@ impl Word {
             TAG_ANONYMOUS => Place::Anonymous(payload),
             TAG_UNRESOLVED => Place::Unresolved(payload),
             TAG_OUTCOME => Place::Outcome(Outcome::from_payload(payload)),
+            TAG_FUNCTION => Place::Function(payload),
             TAG_KERNEL => Place::Kernel(self.0),
             // A tag of a newer kernel program: an end without a name, not a wrong address.
             tag => Place::Outcome(Outcome::Unknown(
@@ -333,6 +343,7 @@ mod tests {
             Word::anonymous(0x7fff_dead_beef).place(),
             Place::Anonymous(0x7fff_dead_beef)
         );
+        assert_eq!(Word::function(7).place(), Place::Function(7));
         assert_eq!(
             Word::from_raw(0xffff_ffff_8100_0000).place(),
             Place::Kernel(0xffff_ffff_8100_0000)

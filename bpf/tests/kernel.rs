@@ -223,3 +223,27 @@ fn the_sideband_tells_of_a_program_from_exec_to_exit() {
     .unwrap();
     assert!(fork < exec && exec < libc && libc < exit);
 }
+
+/// BPF programs that come are told of, and so are those that go.
+#[test]
+fn the_sideband_tells_of_bpf_programs() {
+    let mut sideband = Sideband::default();
+    sideband.subscribe(&bpf::cpus::online().unwrap()).unwrap();
+    let mut told = || {
+        let records = sideband.read().records;
+        let news = |record: &bpf::sideband::Record| matches!(record.event, Event::KernelCode);
+        records.iter().any(news)
+    };
+    told();
+    let mut storage = MaybeUninit::uninit();
+    let profiler = load(&mut storage, Filter::Everything);
+    assert!(told());
+    while told() {}
+    drop(profiler);
+    // The kernel frees them when no CPU can be in them any more.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !told() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

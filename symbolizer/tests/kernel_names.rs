@@ -3,6 +3,10 @@
 // Clippy's exception for tests does not reach their helper functions.
 #![allow(clippy::unwrap_used)]
 
+use libbpf_rs::libbpf_sys::{
+    BPF_PROG_TYPE_SOCKET_FILTER, bpf_insn, bpf_prog_get_info_by_fd, bpf_prog_info, bpf_prog_load,
+};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use symbolizer::{Options, Symbolizer};
 
 /// Address, type and name.
@@ -127,4 +131,98 @@ fn reload() {
     let after = symbolizer.kernel(&[base + 0x1000]);
     assert_eq!(before[0], after[0]);
     assert!(!std::sync::Arc::ptr_eq(&before[0], &after[0]));
+}
+
+/// A BPF program in the kernel, with what the kernel says of it when it is asked by its descriptor.
+struct BpfProgram {
+    _descriptor: OwnedFd,
+    address: u64,
+    bytes: u32,
+    tag: String,
+}
+
+impl BpfProgram {
+    /// One that adds to a register so many times.
+    fn load(name: &std::ffi::CStr, instructions: usize) -> Option<Self> {
+        let instruction = |code| bpf_insn {
+            code,
+            imm: 1,
+            ..bpf_insn::default()
+        };
+        const MOVE: u8 = 0xb7;
+        const ADD: u8 = 0x07;
+        const EXIT: u8 = 0x95;
+        let mut program = vec![instruction(ADD); instructions];
+        program[0] = instruction(MOVE);
+        program.push(bpf_insn {
+            code: EXIT,
+            ..bpf_insn::default()
+        });
+        let (kind, license) = (BPF_PROG_TYPE_SOCKET_FILTER, c"GPL".as_ptr());
+        let mut info = bpf_prog_info::default();
+        let (mut address, mut bytes) = (0_u64, 0_u32);
+        (info.jited_ksyms, info.nr_jited_ksyms) = (&raw mut address as u64, 1);
+        (info.jited_func_lens, info.nr_jited_func_lens) = (&raw mut bytes as u64, 1);
+        let mut size = size_of::<bpf_prog_info>() as u32;
+        // SAFETY: the pointers are to values that outlive the calls, each with its size.
+        let descriptor = unsafe {
+            let (first, count) = (program.as_ptr(), program.len() as u64);
+            let opts = std::ptr::null_mut();
+            let fd = bpf_prog_load(kind, name.as_ptr(), license, first, count, opts);
+            let descriptor = (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))?;
+            let asked = bpf_prog_get_info_by_fd(descriptor.as_raw_fd(), &mut info, &mut size);
+            assert_eq!(asked, 0);
+            descriptor
+        };
+        Some(Self {
+            _descriptor: descriptor,
+            address,
+            bytes,
+            tag: info.tag.iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
+    }
+}
+
+/// Every byte of a BPF program has its name and its tag, from the reading after it was loaded on, and when it is gone nothing there
+/// has them.
+#[test]
+fn bpf_programs() {
+    if visible("bpf_programs").is_none() {
+        return;
+    }
+    let mut symbolizer = Symbolizer::new(Options::default());
+    symbolizer.kernel(&[0]);
+    // Two, so that something follows on the first.
+    let loaded = [c"thermo_first", c"thermo_second"].map(|name| BpfProgram::load(name, 100));
+    let [Some(first), Some(second)] = loaded else {
+        eprintln!("SKIPPED: bpf_programs: needs root");
+        return;
+    };
+    assert!(first.address != 0 && first.bytes > 100);
+    symbolizer.reload_kernel();
+    let name = |program: &BpfProgram, name: &str| format!("bpf_prog_{}_{name}_[k]", program.tag);
+    for (program, name) in [
+        (&first, name(&first, "thermo_first")),
+        (&second, name(&second, "thermo_second")),
+    ] {
+        let addresses: Vec<u64> = (0..program.bytes)
+            .map(|at| program.address + u64::from(at))
+            .collect();
+        for answer in symbolizer.kernel(&addresses) {
+            assert_eq!(*answer.frames[0].name, name);
+            assert_eq!(&*answer.mapping.as_ref().unwrap().name, "[bpf]");
+            assert!(answer.named);
+        }
+    }
+    let (address, gone) = (first.address, name(&first, "thermo_first"));
+    drop((first, second));
+    // The kernel frees them when no CPU can be in them any more.
+    while std::fs::read_to_string("/proc/kallsyms")
+        .unwrap()
+        .contains("thermo_first")
+    {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    symbolizer.reload_kernel();
+    assert_ne!(*symbolizer.kernel(&[address])[0].frames[0].name, gone);
 }

@@ -97,7 +97,11 @@ impl Assembler {
             .samples
             .iter()
             .flat_map(|sample| sample.stack.iter().copied());
-        self.namer.name(&mut names, words, &window.files);
+        if window.kernel_changed {
+            self.namer.kernel_has_changed();
+        }
+        self.namer
+            .name(&mut names, words, &window.files, &window.functions);
         for capture in &window.captures {
             self.add_to_capture(*capture, window, &names);
         }

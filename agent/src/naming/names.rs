@@ -13,8 +13,12 @@ use symbolizer::{Frame, Launch, Mapping, Symbolized, Symbolizer, WorkerStats};
 /// the opening of all that come after it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Least time between two readings of the kernel's symbols, which take some 50 ms each.
+/// Least time between two readings of the kernel's symbols, which take some 50 ms each: where some are missing, and where code of
+/// the kernel is known to have come or gone.
 const KERNEL_RELOAD: Duration = Duration::from_secs(300);
+const CHANGED_KERNEL_RELOAD: Duration = Duration::from_secs(60);
+/// What the kernel calls the code of BPF programs, among that of its modules.
+const BPF: &str = "[bpf]";
 
 /// Memory for names, in bytes. The agent has 40 MB in all.
 const CACHE: usize = 5 << 20;
@@ -40,6 +44,8 @@ pub(super) struct Namer {
     symbolizer: Symbolizer,
     symbols: Symbols,
     kernel_reloaded: Instant,
+    /// Code of the kernel came or went since then.
+    kernel_changed: bool,
     trouble: NamingTrouble,
     /// For words that are no place in code.
     notes: Arc<Mapping>,
@@ -53,6 +59,7 @@ impl Namer {
             symbolizer: Symbolizer::in_worker(CACHE, worker()),
             symbols,
             kernel_reloaded: Instant::now(),
+            kernel_changed: false,
             trouble: NamingTrouble::default(),
             notes: pseudo_mapping("[thermograph]"),
             anonymous: pseudo_mapping("//anon"),
@@ -64,12 +71,18 @@ impl Namer {
         self.trouble
     }
 
+    /// BPF programs came or went: the symbols of the kernel that were read may be of others.
+    pub(super) fn kernel_has_changed(&mut self) {
+        self.kernel_changed = true;
+    }
+
     /// Adds the names of `words` that `names` does not have yet. An outcome that there is nothing to say of gets none.
     pub(super) fn name(
         &mut self,
         names: &mut Names,
         words: impl Iterator<Item = Word>,
         files: &HashMap<FileId, Arc<MappedFile>>,
+        functions: &HashMap<Word, Arc<str>>,
     ) {
         let mut by_file: HashMap<FileId, Vec<(Word, u32)>> = HashMap::new();
         let mut kernel = Vec::new();
@@ -91,6 +104,13 @@ impl Namer {
                 // have places of its own.
                 Place::Anonymous(_) => {
                     names.insert(word, bare(&self.anonymous, 0, "[jit]"));
+                }
+                Place::Function(_) => {
+                    if let Some(name) = functions.get(&word) {
+                        let mut found = bare(&self.anonymous, 0, name);
+                        Arc::make_mut(&mut found).named = true;
+                        names.insert(word, found);
+                    }
                 }
                 // Why is said by the outcome, the frame below it.
                 Place::Unresolved(address) => {
@@ -183,15 +203,33 @@ impl Namer {
         words.sort_unstable();
         words.dedup();
         let addresses: Vec<u64> = words.iter().map(|(_, address)| *address).collect();
-        let named = self.symbolizer.kernel(&addresses);
+        let mut named = self.symbolizer.kernel(&addresses);
         self.trouble.kernel = self.symbolizer.kernel_error().is_some();
-        // Kernel modules and BPF programs come while the agent runs.
-        let is_incomplete = named.iter().any(|symbolized| !symbolized.named);
-        if is_incomplete && self.kernel_reloaded.elapsed() >= KERNEL_RELOAD {
+        if self.is_outdated(&named) {
             self.symbolizer.reload_kernel();
             self.kernel_reloaded = Instant::now();
+            self.kernel_changed = false;
+            named = self.symbolizer.kernel(&addresses);
         }
         names.extend(words.iter().map(|(word, _)| *word).zip(named));
+    }
+
+    /// Whether the kernel's symbols are to be read again: kernel modules and BPF programs come while the agent runs, and one
+    /// takes the place of another.
+    fn is_outdated(&self, named: &[Arc<Symbolized>]) -> bool {
+        let is_bpf = |found: &Symbolized| {
+            found
+                .mapping
+                .as_ref()
+                .is_some_and(|mapping| &*mapping.name == BPF)
+        };
+        let pause = match self.kernel_changed {
+            true => CHANGED_KERNEL_RELOAD,
+            false => KERNEL_RELOAD,
+        };
+        let is_doubtful =
+            |found: &Arc<Symbolized>| !found.named || self.kernel_changed && is_bpf(found);
+        self.kernel_reloaded.elapsed() >= pause && named.iter().any(is_doubtful)
     }
 
     fn note(&self, text: &str) -> Arc<Symbolized> {

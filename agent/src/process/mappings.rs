@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// be gigabytes.
 const LIMIT: usize = bpf::LONGEST_LIST;
 
+/// Behind the memory of programs: `[vsyscall]`, which every process of x86-64 has.
+const KERNEL: u64 = 1 << 63;
+
 /// One piece of a file, or of memory of no file, that can be executed.
 #[derive(Clone, Debug)]
 pub(crate) struct Mapping {
@@ -140,6 +143,14 @@ impl Mappings {
         self.by_start
             .values()
             .filter_map(|mapping| mapping.file.as_ref())
+    }
+
+    /// Whether there is memory of no file, other than the kernel's own.
+    pub(super) fn has_run_time_code(&self) -> bool {
+        let of_programs = self.by_start.range(..KERNEL);
+        of_programs
+            .into_iter()
+            .any(|(_, mapping)| mapping.file.is_none())
     }
 
     /// Whether nothing is mapped.

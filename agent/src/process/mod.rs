@@ -1,5 +1,7 @@
 //! Which code lay where in each process at each time, so that an address becomes a place in a file.
 
+mod code_names;
+mod code_sources;
 mod file;
 mod files;
 mod inspector;
@@ -12,6 +14,7 @@ mod publication;
 mod publisher;
 mod repair;
 mod roots;
+mod run_time;
 
 pub(crate) use file::{MappedFile, Unopened};
 pub(crate) use files::Files;

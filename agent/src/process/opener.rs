@@ -146,13 +146,14 @@ fn open_file(request: &Request) -> Result<(File, Stat), String> {
     {
         return Ok(file);
     }
-    let in_process = open_in_root(&format!("/proc/{}/root", request.tgid), request.file.path())
+    let (root, path) = (format!("/proc/{}/root", request.tgid), request.file.path());
+    let in_process = open_in_root(Path::new(&root), path, OFlags::empty())
         .and_then(|found| reopen(&found, |stat| stat.st_ino == request.hint.inode));
     if let Ok(file) = in_process {
         return Ok(file);
     }
     let device = rustix::fs::makedev(request.hint.device.0, request.hint.device.1);
-    open_in_root("/", request.file.path())
+    open_in_root(Path::new("/"), path, OFlags::empty())
         .and_then(|found| {
             reopen(&found, |stat| {
                 stat.st_ino == request.hint.inode && stat.st_dev == device
@@ -168,7 +169,7 @@ fn links_to(link: &str, path: &[u8]) -> bool {
 }
 
 /// Looks a path up as the process would, without leaving its root and without following links of /proc.
-fn open_in_root(root: &str, path: &[u8]) -> io::Result<OwnedFd> {
+pub(super) fn open_in_root(root: &Path, path: &[u8], how: OFlags) -> io::Result<OwnedFd> {
     let root = rustix::fs::open(
         root,
         OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY,
@@ -178,7 +179,7 @@ fn open_in_root(root: &str, path: &[u8]) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat2(
         root,
         path,
-        OFlags::PATH | OFlags::CLOEXEC,
+        OFlags::PATH | OFlags::CLOEXEC | how,
         Mode::empty(),
         flags,
     )?)
@@ -186,7 +187,7 @@ fn open_in_root(root: &str, path: &[u8]) -> io::Result<OwnedFd> {
 
 /// Opens for reading what has been found, if it is a regular file and the one wanted. Only now: to open a device
 /// can already do something.
-fn reopen(found: impl AsFd, wanted: impl Fn(&Stat) -> bool) -> io::Result<(File, Stat)> {
+pub(super) fn reopen(found: impl AsFd, wanted: impl Fn(&Stat) -> bool) -> io::Result<(File, Stat)> {
     let stat = rustix::fs::fstat(&found)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("not a regular file"));

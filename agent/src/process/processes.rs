@@ -1,10 +1,12 @@
 //! All processes and the programs they have run, kept true by the kernel's records and repaired from /proc.
 
+use super::code_names::CodeNames;
+use super::code_sources::MappedDump;
 use super::files::Hint;
 use super::inspector::{Inspector, Suspect};
 use super::mappings::{Inserted, Mapping};
 use super::program::Program;
-use super::{Files, MappedFile, Mappings, PublishDelays, maps};
+use super::{Files, MappedFile, Mappings, PublishDelays, maps, run_time};
 use bpf::sideband::{Event, MmapRecord, Record};
 use bpf::{FileId, Thread};
 use std::collections::{HashMap, HashSet};
@@ -32,6 +34,8 @@ pub(crate) struct Trouble {
     /// Lists of mappings that walks could not be told of at once, for want of memory or because their process changes its
     /// mappings too often.
     pub(crate) lists_refused: u64,
+    /// Functions of code made at run time that have no name for want of memory.
+    pub(crate) functions_dropped: u64,
 }
 
 /// All processes that live, or did during the window.
@@ -44,6 +48,7 @@ pub(crate) struct Processes {
     pub(super) files: Files,
     pub(super) maps: maps::Reader,
     pub(super) inspector: Inspector,
+    pub(super) code_names: CodeNames,
     pub(super) delays: PublishDelays,
     /// A list found no room, and when memory may be waited for, CLOCK_MONOTONIC nanoseconds.
     pub(super) starved: bool,
@@ -53,6 +58,8 @@ pub(crate) struct Processes {
     pub(super) trouble: Trouble,
     /// Records are missing since /proc was last read.
     pub(super) incomplete: bool,
+    /// Code of the kernel came or went, or may have.
+    kernel_changed: bool,
 }
 
 impl Processes {
@@ -64,6 +71,7 @@ impl Processes {
     ) -> std::io::Result<Self> {
         Ok(Self {
             inspector: Inspector::start(wake)?,
+            code_names: CodeNames::start()?,
             by_tgid: HashMap::new(),
             unpublished: HashSet::new(),
             mapped: Vec::new(),
@@ -75,12 +83,16 @@ impl Processes {
             complained: false,
             trouble: Trouble::default(),
             incomplete: false,
+            kernel_changed: false,
         })
     }
 
     /// What went wrong since the start.
     pub(crate) fn trouble(&self) -> Trouble {
-        self.trouble
+        Trouble {
+            functions_dropped: self.code_names.dropped(),
+            ..self.trouble
+        }
     }
 
     /// The file that has this number in words.
@@ -98,10 +110,12 @@ impl Processes {
                 Event::Exec { tgid } => self.begin(tgid, Program::execed(time)),
                 Event::Exit { tgid } => self.end(tgid, time),
                 Event::Mmap(mmap) => self.map(&mmap, time),
+                Event::KernelCode => self.kernel_changed = true,
                 Event::Lost(records) => lost += records,
             }
         }
         if lost > 0 {
+            self.kernel_changed = true;
             self.trouble.records_lost = self.trouble.records_lost.saturating_add(lost);
             if !self.incomplete {
                 tracing::warn!(
@@ -115,10 +129,16 @@ impl Processes {
         }
     }
 
+    /// Whether code of the kernel came or went since the last call.
+    pub(crate) fn take_kernel_change(&mut self) -> bool {
+        std::mem::take(&mut self.kernel_changed)
+    }
+
     /// Lets no file hold up the others. To be called now and then.
     pub(crate) fn tend(&self) {
         self.files.tend();
         self.inspector.tend();
+        self.look_for_names();
     }
 
     /// Files that were mapped since the last call, and when, CLOCK_MONOTONIC nanoseconds.
@@ -133,13 +153,14 @@ impl Processes {
 
     /// The mappings a thread had when it was sampled; nothing if its process was never seen.
     pub(crate) fn mappings(&self, thread: Thread) -> Option<&Arc<Mappings>> {
+        self.program(thread).map(|program| &program.mappings)
+    }
+
+    pub(super) fn program(&self, thread: Thread) -> Option<&Program> {
         let programs = self.by_tgid.get(&thread.tgid)?;
         // The kernel program takes a generation's time just after the record of the same fork or exec is written.
-        let program = programs
-            .iter()
-            .rev()
-            .find(|program| program.begin <= thread.generation);
-        program.map(|program| &program.mappings)
+        let mut programs = programs.iter().rev();
+        programs.find(|program| program.begin <= thread.generation)
     }
 
     /// Forgets what had ended before `time`.
@@ -258,6 +279,10 @@ impl Processes {
                     mapping,
                 });
             }
+        }
+        let dump = MappedDump::of(&mmap.path, mmap.inode);
+        if mapping.file.is_none() || dump.is_some() {
+            run_time::watch(&mut self.code_names, program, mmap.tgid, dump);
         }
         program.last_mapped = time;
         program.publication.is_waiting(time);

@@ -1,6 +1,7 @@
 //! One program that a process ran: from a fork or an exec to the next exec or the end.
 
 use super::Mappings;
+use super::code_names::ProgramCode;
 use super::mappings::Mapping;
 use super::publication::Publication;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) struct Program {
     pub(super) last_mapped: u64,
     pub(super) repair: Repair,
     pub(super) publication: Publication,
+    /// Nothing if it makes none, as far as is known.
+    pub(super) code: Option<Arc<ProgramCode>>,
     covered: Vec<Covered>,
 }
 
@@ -44,6 +47,7 @@ impl Program {
             last_mapped: read_at,
             repair: Repair::default(),
             publication: Publication::default(),
+            code: None,
             covered: Vec::new(),
         }
     }

@@ -1,9 +1,10 @@
 //! What /proc says of processes: read at the start, and where the records do not tell enough.
 
+use super::code_sources::MappedDump;
 use super::inspector::Suspect;
 use super::mappings::{Inserted, Mapping};
 use super::program::Program;
-use super::{Mappings, Processes};
+use super::{Mappings, Processes, run_time};
 use bpf::sideband::monotonic_nanos;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -85,7 +86,9 @@ impl Processes {
             _ => return false,
         };
         let mut mappings = Mappings::default();
+        let mut dump = None;
         for line in lines {
+            dump = dump.or_else(|| MappedDump::of(&line.hint.path, line.hint.inode));
             let range = (line.start, line.end);
             let mapping = Mapping {
                 start: line.start,
@@ -100,6 +103,7 @@ impl Processes {
             }
         }
         let suspects = mappings.suspects();
+        let makes_code = mappings.has_run_time_code() || dump.is_some();
         let programs = self.by_tgid.entry(tgid).or_default();
         match programs.last_mut() {
             // One whose main thread has ended is still there.
@@ -119,6 +123,9 @@ impl Processes {
             None => programs.push(Program::new(0, Arc::new(mappings), before)),
         }
         let begin = programs.last().map_or(0, |last| last.begin);
+        if makes_code && let Some(last) = programs.last_mut() {
+            run_time::watch(&mut self.code_names, last, tgid, dump);
+        }
         for mapping in suspects {
             self.inspector.inspect(Suspect {
                 tgid,

@@ -1,6 +1,7 @@
 //! The sampling side: kernel programs, processes and owners, window by window, on one thread.
 
 mod collector;
+mod functions;
 mod owners;
 mod resolve;
 mod sampler;

@@ -1,5 +1,6 @@
 //! From what the kernel programs counted to samples with owners and words that mean the same in every process.
 
+use super::functions::Functions;
 use super::owners::Owners;
 use super::window::Sample;
 use crate::process::{MappedFile, Mappings, Processes};
@@ -7,10 +8,11 @@ use bpf::{Counted, FileId, Outcome, Place, Thread, Word};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// The samples of a window and the files their words name.
+/// The samples of a window, and the files and functions their words name.
 pub(super) struct Resolved {
     pub(super) samples: Vec<Sample>,
     pub(super) files: HashMap<FileId, Arc<MappedFile>>,
+    pub(super) functions: HashMap<Word, Arc<str>>,
 }
 
 /// Gives each sample of a window that began at `begin` (CLOCK_MONOTONIC nanoseconds) its owner and its stack in final words.
@@ -18,8 +20,10 @@ pub(super) fn resolve(
     counted: Counted,
     processes: &mut Processes,
     owners: &mut Owners,
+    functions: &mut Functions,
     begin: u64,
 ) -> Resolved {
+    processes.refresh_names(threads_in_no_file(&counted));
     let names: HashMap<_, _> = counted
         .threads
         .into_iter()
@@ -33,6 +37,8 @@ pub(super) fn resolve(
         by_process: HashMap::new(),
         distinct: HashSet::new(),
         files: HashMap::new(),
+        numbers: functions,
+        functions: HashMap::new(),
     };
     let mut samples = Vec::with_capacity(counted.samples.len());
     for sample in counted.samples {
@@ -49,7 +55,22 @@ pub(super) fn resolve(
     Resolved {
         samples,
         files: resolver.files,
+        functions: resolver.functions,
     }
+}
+
+/// The threads that seem to have run code that is in no file.
+fn threads_in_no_file(counted: &Counted) -> impl Iterator<Item = Thread> {
+    let may_be = |word: &Word| matches!(word.place(), Place::Anonymous(_) | Place::Unresolved(_));
+    let stacks = counted.stacks.iter();
+    let stacks: HashSet<u64> = stacks
+        .filter(|(_, body)| body.iter().any(may_be))
+        .map(|(hash, _)| *hash)
+        .collect();
+    let samples = counted.samples.iter();
+    samples
+        .filter(move |sample| stacks.contains(&sample.stack))
+        .map(|sample| sample.thread)
 }
 
 struct Resolver<'a> {
@@ -61,6 +82,8 @@ struct Resolver<'a> {
     /// Equal stacks of different processes are one.
     distinct: HashSet<Arc<[Word]>>,
     files: HashMap<FileId, Arc<MappedFile>>,
+    numbers: &'a mut Functions,
+    functions: HashMap<Word, Arc<str>>,
 }
 
 impl Resolver<'_> {
@@ -95,16 +118,25 @@ impl Resolver<'_> {
             self.processes
                 .repair_remapped(thread.tgid, thread.generation, self.begin);
         }
-        let words = if body.iter().any(is_unresolved) {
+        let mut words = if body.iter().any(is_unresolved) {
             self.resolved(thread, body)
         } else {
             body.to_vec()
         };
-        for word in &words {
-            if let Place::File { file: id, .. } = word.place()
-                && let Some(file) = self.processes.file(id)
-            {
-                self.files.entry(id).or_insert_with(|| Arc::clone(file));
+        for word in &mut words {
+            match word.place() {
+                Place::File { file: id, .. } => {
+                    if let Some(file) = self.processes.file(id) {
+                        self.files.entry(id).or_insert_with(|| Arc::clone(file));
+                    }
+                }
+                Place::Anonymous(address) => {
+                    if let Some(name) = self.processes.function(thread, address) {
+                        *word = self.numbers.word(&name);
+                        self.functions.entry(*word).or_insert(name);
+                    }
+                }
+                _ => {}
             }
         }
         words

@@ -2,6 +2,7 @@
 //! asked to, and hands each window on.
 
 use super::collector::{Command, SamplingOptions, Shared, lock, signal};
+use super::functions::Functions;
 use super::owners::{self, Owners};
 use super::resolve::{Resolved, resolve};
 use super::schedule::{Moment, WINDOW};
@@ -40,6 +41,7 @@ pub(super) struct Sampler<'obj> {
     processes: Processes,
     tables: Tables,
     owners: Owners,
+    functions: Functions,
     interval: Duration,
     captures: Vec<Capture>,
     window: Moment,
@@ -98,6 +100,7 @@ impl<'obj> Sampler<'obj> {
             processes,
             tables,
             owners,
+            functions: Functions::new(),
             interval: options.interval,
             captures: Vec::new(),
             window: now,
@@ -177,11 +180,12 @@ impl<'obj> Sampler<'obj> {
     }
 
     /// Sleeps until something has happened or is due.
-    fn wait(&self, wake: BorrowedFd<'_>) -> Result<()> {
+    fn wait(&mut self, wake: BorrowedFd<'_>) -> Result<()> {
         let deadlines = self.captures.iter().filter_map(|capture| capture.deadline);
         let due = deadlines
             .chain([self.window_end, self.next_tick])
             .chain(self.processes.publication_due())
+            .chain(self.processes.look_for_young_code())
             .min()
             .unwrap_or(0);
         let mut sleep = due.saturating_sub(Moment::now().steady);
@@ -342,8 +346,17 @@ impl<'obj> Sampler<'obj> {
             self.publish();
         }
         let begin = self.window;
-        let Resolved { samples, files } =
-            resolve(counted, &mut self.processes, &mut self.owners, begin.steady);
+        let Resolved {
+            samples,
+            files,
+            functions,
+        } = resolve(
+            counted,
+            &mut self.processes,
+            &mut self.owners,
+            &mut self.functions,
+            begin.steady,
+        );
         // A sample may still be drained in the window after the one its process ended in.
         self.processes.forget_ended(begin.steady);
         let unwinder = self.profiler.unwinder();
@@ -355,6 +368,8 @@ impl<'obj> Sampler<'obj> {
             duration: end.since(begin),
             samples,
             files,
+            functions,
+            kernel_changed: self.processes.take_kernel_change(),
             closes_interval: end.is_in_another(self.interval, begin)
                 || end.clock_was_set_since(begin),
             captures,

@@ -35,6 +35,10 @@ pub(crate) struct Window {
     pub(crate) samples: Vec<Sample>,
     /// The files that words of these stacks name.
     pub(crate) files: HashMap<FileId, Arc<MappedFile>>,
+    /// What the functions are called that are words of these stacks.
+    pub(crate) functions: HashMap<Word, Arc<str>>,
+    /// Code of the kernel came or went, other than its modules.
+    pub(crate) kernel_changed: bool,
     /// The push interval is over with this window.
     pub(crate) closes_interval: bool,
     /// Captures that it is a part of.

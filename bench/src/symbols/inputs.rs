@@ -1,8 +1,8 @@
 //! The files whose addresses are named: installed ones, and such with much debug information that are made here.
 
 use super::places::Places;
-use crate::tables::files;
 use anyhow::{Context, ensure};
+use fixtures::elf_files;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -81,7 +81,7 @@ pub(crate) fn all(directory: &Path, count: usize, largest: u64) -> anyhow::Resul
 fn small() -> anyhow::Result<Input> {
     let is_small =
         |file: &PathBuf| fs::metadata(file).is_ok_and(|metadata| metadata.len() < LARGEST_SMALL);
-    let found = files::find(&["/usr/lib".into(), "/usr/bin".into()]);
+    let found = elf_files::programs(&["/usr/lib".into(), "/usr/bin".into()]);
     let places = found
         .iter()
         .filter(|file| is_small(file))

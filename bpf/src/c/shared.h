@@ -13,6 +13,8 @@ enum word_tag {
 	WORD_ANONYMOUS = 0x01,
 	WORD_UNRESOLVED = 0x02,
 	WORD_OUTCOME = 0x03,
+	/* The agent's own: programs write none. */
+	WORD_FUNCTION = 0x04,
 };
 
 /*

@@ -7,6 +7,7 @@ mod exited;
 mod output;
 mod privileges;
 mod process;
+mod run_time_code;
 mod shares;
 mod symbols;
 
