@@ -44,7 +44,7 @@ pub enum FileError {
     /// Its debug file was found, and is not the right one.
     #[error("its debug file is not used: {0}")]
     DebugFile(String),
-    /// The file, or its debug file, became shorter while it was open: it is not read any more.
+    /// The file became shorter while it was open, and is not read any more; or its debug file did, and lines are missing.
     #[error("it was truncated while it was in use")]
     Truncated,
     /// It was too much for the worker that read it: it is left alone for a while.
@@ -122,12 +122,16 @@ impl ElfNames {
         }
         // What is read of it may be anything now. And blazesym maps it, and reading a mapping beyond the file's end is fatal; a
         // truncation after this is still.
-        let debug = module.debug_file();
-        let is_short = |file: &DebugFile| file.module.was_truncated();
-        if module.was_truncated() || debug.is_ok_and(|file| file.is_some_and(is_short)) {
+        if module.was_truncated() {
             self.debug.forget(module);
             self.fail(module, Fault::All, FileError::Truncated);
             return vec![None; addresses.len()];
+        }
+        let debug = module.debug_file();
+        let is_short = |file: &DebugFile| file.module.was_truncated();
+        if debug.is_ok_and(|file| file.is_some_and(is_short)) {
+            self.debug.forget(module);
+            self.fail(module, Fault::DebugInfo, FileError::Truncated);
         }
         if let Err(refusal) = debug {
             let error = FileError::DebugFile(refusal.to_string());
@@ -251,6 +255,10 @@ impl ElfNames {
             }
         }
         whole
+    }
+
+    fn fault(&mut self, module: &Module) -> Option<Fault> {
+        self.faults.get(&module.number()).copied()
     }
 
     /// Remembers what is wrong with a file, and reports what is found first.

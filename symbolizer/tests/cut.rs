@@ -75,7 +75,7 @@ impl Subject {
             |section: &&SectionHeader64<LittleEndian>| section.sh_type(LittleEndian) == SHT_SYMTAB;
         let symbols = sections
             .iter()
-            .position(|section| is_table(section))
+            .position(is_table)
             .unwrap();
         let names = sections[symbols].sh_link(LittleEndian) as usize;
         let locals = sections[symbols].sh_info(LittleEndian).into();

@@ -296,3 +296,33 @@ fn sections_that_lie_about_their_size() {
         }
     }
 }
+
+/// A debug file that is cut short while it is in use costs what was in it, is reported once, and takes nothing from its program.
+#[test]
+fn truncated_while_in_use() {
+    let root = Root::new(&["-O2", "-g", "-rdynamic"]);
+    let debug = root.debug_file(BY_BUILD_ID);
+    let image = std::fs::read(&root.whole).unwrap();
+    let functions = functions(&image);
+    let offset = |name: &str| {
+        let function = functions.iter().find(|function| function.name == name);
+        file_offset(&image, function.unwrap().address)
+    };
+    let (module, mut symbolizer) = (root.module(), Symbolizer::new(Options::default()));
+    let mut ask = |name: &str| {
+        let answer = symbolizer.user(&module, &[offset(name)]).remove(0);
+        let frame = answer.frames.last().unwrap();
+        (
+            answer.named,
+            frame.line > 0,
+            symbolizer.take_failures().len(),
+        )
+    };
+    assert_eq!(ask("leaf"), (true, true, 0));
+    let debug = File::options().write(true).open(debug).unwrap();
+    debug.set_len(4096).unwrap();
+    assert_eq!(ask("f"), (true, false, 1));
+    assert_eq!(ask("exported"), (true, false, 0));
+    assert_eq!(ask("local"), (false, false, 0));
+    assert_eq!(ask("leaf"), (true, true, 0));
+}
