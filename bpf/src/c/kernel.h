@@ -150,5 +150,3 @@ struct bpf_perf_event_data {
 	unsigned long before_ip[16];
 	unsigned long ip, cs;
 };
-
-/* An argument that is only handed on to helpers. */
