@@ -139,6 +139,10 @@ struct task_struct {
 	char comm[16];
 };
 
+struct linux_binprm {
+	const char *filename;
+};
+
 #pragma clang attribute pop
 
 /* Context of a perf_event program, as far as it is read: the interrupted registers (linux/bpf_perf_event.h, an ABI). */
@@ -146,6 +150,3 @@ struct bpf_perf_event_data {
 	unsigned long before_ip[16];
 	unsigned long ip, cs;
 };
-
-/* An argument that is only handed on to helpers. */
-struct linux_binprm;

@@ -51,6 +51,21 @@ static __always_inline bool is_followed_child(struct task_struct *task)
 	return parents && parents->followed;
 }
 
+/* True for what the filter's process starts of itself, to read symbols: that is no part of what it records. */
+static __always_inline bool is_own_worker(struct task_struct *task, struct linux_binprm *binprm)
+{
+	static const char itself[] = "/proc/self/exe";
+	char path[sizeof(itself)] = {};
+
+	if (task->real_parent->tgid != config.target_tgid)
+		return false;
+	bpf_probe_read_kernel_str(path, sizeof(path), binprm->filename);
+	for (u32 i = 0; i < sizeof(itself); i++)
+		if (path[i] != itself[i])
+			return false;
+	return true;
+}
+
 /*
  * The thread that called exec has become the group's leader by now. If it was not before, it has no storage yet: that
  * of the old leader is gone with it, so whether the process is followed is asked of its parent.
@@ -64,7 +79,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 		return 0;
 	process->generation = bpf_ktime_get_ns();
 	process->remapped.since = 0;
-	if (config.filter == FILTER_DESCENDANTS && is_followed_child(task))
+	if (config.filter == FILTER_DESCENDANTS && is_followed_child(task) && !is_own_worker(task, binprm))
 		process->followed = 1;
 	return 0;
 }

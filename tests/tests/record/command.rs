@@ -164,8 +164,14 @@ fn it_ends_with_the_command() {
 }
 
 fn command_of(running: &Running) -> u32 {
+    // Another child may be a worker, which is thermograph as well.
+    let is_command = |pid: &u32| {
+        std::fs::read_link(format!("/proc/{pid}/exe"))
+            .is_ok_and(|program| program != tests::thermograph::binary())
+    };
     wait_for("the command has a process", || {
-        children(running.pid()).first().copied()
+        let mut children = children(running.pid()).into_iter();
+        children.find(is_command)
     })
 }
 
