@@ -50,9 +50,9 @@ enum Measurement {
     Tables(tables::Options),
     /// Memory while clang, rustc and node run: 2 minutes
     Memory(memory::Options),
-    /// Names of addresses beside blazesym, llvm-symbolizer and addr2line: 5 minutes
+    /// Names of addresses beside blazesym, llvm-symbolizer and addr2line: 3 minutes
     Symbols(symbols::Options),
-    /// CPU of an agent that names and pushes all: 3 minutes
+    /// CPU of an agent that names and pushes all: 4 minutes
     Steady(steady::Options),
     /// Name the addresses on standard input, as a process of `symbols`
     #[command(hide = true)]

@@ -257,10 +257,6 @@ impl ElfNames {
         whole
     }
 
-    fn fault(&mut self, module: &Module) -> Option<Fault> {
-        self.faults.get(&module.number()).copied()
-    }
-
     /// Remembers what is wrong with a file, and reports what is found first.
     fn fail(&mut self, module: &Module, fault: Fault, error: FileError) {
         let before = self.fault(module);

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::ops::Range;
 
 use object::LittleEndian;
-use object::elf::{FileHeader64, SHT_SYMTAB, SectionHeader64};
+use object::elf::{FileHeader64, SHT_SYMTAB};
 use object::read::elf::{FileHeader, SectionHeader};
 use support::{Function, Workshop, file_offset, functions};
 use symbolizer::{FileError, FileFailure, Module, Options, Symbolizer};
@@ -71,11 +71,9 @@ impl Subject {
         let header = FileHeader64::<LittleEndian>::parse(&*self.image).unwrap();
         let sections = header.sections(LittleEndian, &*self.image).unwrap();
         let sections: Vec<_> = sections.iter().collect();
-        let is_table =
-            |section: &&SectionHeader64<LittleEndian>| section.sh_type(LittleEndian) == SHT_SYMTAB;
         let symbols = sections
             .iter()
-            .position(is_table)
+            .position(|section| section.sh_type(LittleEndian) == SHT_SYMTAB)
             .unwrap();
         let names = sections[symbols].sh_link(LittleEndian) as usize;
         let locals = sections[symbols].sh_info(LittleEndian).into();

@@ -14,16 +14,14 @@ type Place = (u64, u64);
 pub(super) struct Roots(Mutex<HashMap<Place, Weak<OwnedFd>>>);
 
 impl Roots {
-    /// The root of a process, if it still lives, and that of this one if it is another.
+    /// The root of this process, and that of another if it still lives and is another: a file that two containers share would be named by
+    /// what the first of them has put beside it, so the host is asked first.
     pub(super) fn of(&self, tgid: u32) -> Vec<Arc<OwnedFd>> {
-        let process = self.open(&format!("/proc/{tgid}/root")).ok();
         let own = self.open("/").ok();
-        let own = own.filter(|own| {
-            process
-                .as_ref()
-                .is_none_or(|process| !Arc::ptr_eq(process, own))
-        });
-        process.into_iter().chain(own).collect()
+        let process = self.open(&format!("/proc/{tgid}/root")).ok();
+        let is_other = |process: &Arc<_>| own.as_ref().is_none_or(|own| !Arc::ptr_eq(process, own));
+        let process = process.filter(is_other);
+        own.into_iter().chain(process).collect()
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<OwnedFd>> {

@@ -169,7 +169,11 @@ fn watch(child: &mut Child) -> anyhow::Result<(Duration, u64)> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let mut peak_rss = 0;
     while waitid(WaitId::Pid(pid), options)?.is_none() {
-        peak_rss = process::peak_rss(child.id()).max(peak_rss);
+        // The largest until now; at first, until it has begun its own program, that of this process.
+        match process::peak_rss(child.id()) {
+            0 => {}
+            most => peak_rss = most,
+        }
         std::thread::sleep(LOOK);
     }
     Ok((process::cpu(child.id()), peak_rss))

@@ -67,8 +67,8 @@ pub(crate) fn all(directory: &Path, count: usize, largest: u64) -> anyhow::Resul
     inputs.push(small()?);
     // Of copies of copies, because one step for each would take minutes.
     let many = relink(directory, &unit, "many.o", COPIES)?;
-    let copies = (largest * 1_000_000 / many.metadata()?.len()) as usize + 1;
-    let program = combine(directory, &many, "largest.so", copies)?;
+    let copies = largest.div_ceil(megabytes(&program)?.max(1));
+    let program = combine(directory, &many, "largest.so", usize::try_from(copies)?)?;
     inputs.push(Input::of(
         format!("C++ with DWARF, {} MB", megabytes(&program)?),
         &program,
