@@ -108,7 +108,7 @@ impl<'a> Window<'a> {
         })
     }
 
-    /// The text at a place, which ends with 0 and is cut where it is beyond measure.
+    /// The text at a place, which ends with 0 and is cut where it is beyond measure. One that the window ends within would be another.
     pub(crate) fn text(&mut self, place: u64) -> io::Result<String> {
         let end = |bytes: &[u8]| bytes.iter().position(|&byte| byte == 0);
         if end(self.from(place, 1)?).is_none() {
@@ -116,7 +116,11 @@ impl<'a> Window<'a> {
             self.from(place, LONGEST + 1)?;
         }
         let bytes = self.from(place, 1)?;
-        let text = bytes.get(..end(bytes).unwrap_or(bytes.len()));
-        Ok(String::from_utf8_lossy(text.unwrap_or_default()).into_owned())
+        let text = match end(bytes) {
+            Some(end) => bytes.get(..end).unwrap_or_default(),
+            None if bytes.len() > LONGEST => bytes,
+            None => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        Ok(String::from_utf8_lossy(text).into_owned())
     }
 }
