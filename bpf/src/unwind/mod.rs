@@ -29,6 +29,7 @@ mod registers;
 mod rule;
 mod section;
 mod source;
+mod stack_frame;
 mod state;
 mod switch;
 mod symbols;
