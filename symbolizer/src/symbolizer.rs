@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::elf_names::{ElfNames, FileFailure, Frames};
@@ -77,11 +78,11 @@ impl Symbolizer {
         }
     }
 
-    /// To be called before each window's words are named: a window may take three and a half seconds of the worker's time and no more.
-    pub fn begin_window(&mut self) {
+    /// To be called before each window's words are named: the worker may take so much time for it, and no more.
+    pub fn begin_window(&mut self, time: Duration) {
         match &mut self.files {
             Files::Here(files) => files.tend(),
-            Files::InWorker(worker) => worker.begin_window(),
+            Files::InWorker(worker) => worker.begin_window(time),
         }
     }
 

@@ -104,7 +104,7 @@ fn answers_are_those_of_this_process() {
         let mut there = symbolizer();
         // A window takes 4 MB of one file.
         for offsets in offsets.chunks(5000) {
-            there.begin_window();
+            there.begin_window(Duration::from_secs(4));
             let (there, here) = (there.user(&module, offsets), here.user(&module, offsets));
             assert!(there == here, "{compiler}");
         }
@@ -266,7 +266,7 @@ fn a_hanging_worker_costs_one_file() {
         name_at(&mut symbolizer, &one, leaf).as_deref(),
         Some("leaf")
     );
-    symbolizer.begin_window();
+    symbolizer.begin_window(Duration::from_secs(4));
     signal(worker(), Signal::STOP);
     let begin = Instant::now();
     assert_eq!(name_at(&mut symbolizer, &one, f), None);
@@ -364,7 +364,7 @@ fn a_file_on_a_dead_server_costs_itself_only() {
         Some("leaf")
     );
     server.set(Mode::Never);
-    symbolizer.begin_window();
+    symbolizer.begin_window(Duration::from_secs(4));
     let begin = Instant::now();
     assert_eq!(name_at(&mut symbolizer, &remote, f), None);
     for (offset, name) in [(leaf, "leaf"), (f, "f")] {
@@ -389,7 +389,7 @@ fn a_file_on_a_dead_server_costs_itself_only() {
     assert_eq!(workers().len(), 2);
     drop(server);
     wait_for("the end of the one that waited", || {
-        symbolizer.begin_window();
+        symbolizer.begin_window(Duration::from_secs(4));
         (symbolizer.worker_stats().stuck == 0).then_some(())
     });
 }
@@ -454,7 +454,7 @@ fn a_large_file_takes_little_memory() {
     assert!(module.bytes_of_names() > 48 << 20);
     let mut symbolizer = symbolizer();
     for offsets in offsets.chunks(4096) {
-        symbolizer.begin_window();
+        symbolizer.begin_window(Duration::from_secs(4));
         let answers = symbolizer.user(&module, offsets);
         assert!(answers.iter().all(|answer| answer.named));
     }
@@ -507,7 +507,7 @@ fn without_a_worker_nothing_breaks() {
     let module = open(&program);
     let mut symbolizer = Symbolizer::in_worker(8 << 20, launch("/nowhere/at/all", &[]));
     for _ in 0..3 {
-        symbolizer.begin_window();
+        symbolizer.begin_window(Duration::from_secs(4));
         assert_eq!(name_at(&mut symbolizer, &module, leaf), None);
     }
     assert!(symbolizer.take_start_error().is_some());

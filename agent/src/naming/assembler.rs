@@ -2,7 +2,7 @@
 
 use super::desk::{CaptureDesk, Captured};
 use super::encode::{owner_profiles, thread_profile};
-use super::names::{Namer, Names, NamingTrouble};
+use super::names::{Namer, Names, NamingTrouble, keep};
 use super::tally::{OwnerTally, Span, ThreadTally};
 use crate::cli::Symbols;
 use crate::profile::OwnerProfile;
@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Profiles by owner that are ready.
 pub(crate) enum Delivery {
@@ -35,6 +36,12 @@ pub(crate) enum Delivery {
 
 /// Takes what is ready, without making the assembler wait.
 pub(crate) type Deliver = Box<dyn FnMut(Delivery) + Send>;
+
+/// What the names of a window may take. There is another one every five seconds, and files that are still being opened are waited for,
+/// too.
+const WINDOW_TIME: Duration = Duration::from_millis(3500);
+/// The same where nobody waits for the next one: an emulator may be that slow.
+const RECORDING_TIME: Duration = Duration::from_secs(10);
 
 /// Names and adds up windows until there are no more.
 pub(crate) struct Assembler {
@@ -66,11 +73,15 @@ impl Assembler {
         deliver: Option<Deliver>,
         trouble: Arc<Mutex<NamingTrouble>>,
     ) -> std::io::Result<JoinHandle<()>> {
+        let time = match deliver {
+            Some(_) => WINDOW_TIME,
+            None => RECORDING_TIME,
+        };
         std::thread::Builder::new()
             .name("assembler".to_owned())
             .spawn(move || {
                 let assembler = Self {
-                    namer: Namer::new(symbols),
+                    namer: Namer::new(symbols, time),
                     period,
                     interval: OwnerTally::default(),
                     captures: HashMap::new(),
@@ -137,7 +148,9 @@ impl Assembler {
                 profiles,
             });
         }
-        self.interval.names.extend(tally.names);
+        for (word, name) in &tally.names {
+            keep(&mut self.interval.names, *word, name);
+        }
         if window.closes_interval {
             self.end_interval();
         }
@@ -172,11 +185,7 @@ impl Assembler {
             }
             for word in sample.stack.iter() {
                 if let Some(name) = names.get(word) {
-                    tally
-                        .threads
-                        .names
-                        .entry(*word)
-                        .or_insert_with(|| Arc::clone(name));
+                    keep(&mut tally.threads.names, *word, name);
                 }
             }
         }

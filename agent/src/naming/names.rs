@@ -39,9 +39,19 @@ pub(crate) struct NamingTrouble {
     pub(crate) worker: WorkerStats,
 }
 
+/// Keeps the name of a word, which may have been asked for in vain before: a name once given stays.
+pub(super) fn keep(names: &mut Names, word: Word, name: &Arc<Symbolized>) {
+    let known = names.entry(word).or_insert_with(|| Arc::clone(name));
+    if !known.named {
+        *known = Arc::clone(name);
+    }
+}
+
 /// Names words. It belongs to one thread.
 pub(super) struct Namer {
     symbolizer: Symbolizer,
+    /// What the worker may take for a window.
+    time: Duration,
     symbols: Symbols,
     kernel_reloaded: Instant,
     /// Code of the kernel came or went since then.
@@ -54,9 +64,10 @@ pub(super) struct Namer {
 }
 
 impl Namer {
-    pub(super) fn new(symbols: Symbols) -> Self {
+    pub(super) fn new(symbols: Symbols, time: Duration) -> Self {
         Self {
             symbolizer: Symbolizer::in_worker(CACHE, worker()),
+            time,
             symbols,
             kernel_reloaded: Instant::now(),
             kernel_changed: false,
@@ -139,7 +150,7 @@ impl Namer {
         by_file: HashMap<FileId, Vec<(Word, u32)>>,
         files: &HashMap<FileId, Arc<MappedFile>>,
     ) {
-        self.symbolizer.begin_window();
+        self.symbolizer.begin_window(self.time);
         let deadline = Instant::now() + PATIENCE;
         let mut modules = Vec::with_capacity(by_file.len());
         for (file, mut words) in by_file {

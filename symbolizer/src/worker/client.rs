@@ -21,6 +21,8 @@ use crate::names::Names;
 const KEPT: Duration = Duration::from_secs(60);
 /// A worker that has more memory is done with: what made it grow is rarely asked about again.
 const LARGEST_WORKER: u64 = 64 << 20;
+/// For what is asked before a first window begins.
+const TIME: Duration = Duration::from_secs(4);
 /// How long it is not tried again to start a worker that could not be started.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -84,7 +86,7 @@ impl Client {
             killed: Killed::default(),
             pause: None,
             start_error: None,
-            window: Window::begin(),
+            window: Window::begin(TIME),
             refusals: Refusals::new(),
             reported: LruCache::new(MOST_FAULTY),
             failures: Vec::new(),
@@ -93,8 +95,8 @@ impl Client {
     }
 
     /// A new window has time and memory of its own. A worker that nobody asked for a while ends.
-    pub(crate) fn begin_window(&mut self) {
-        self.window = Window::begin();
+    pub(crate) fn begin_window(&mut self, time: Duration) {
+        self.window = Window::begin(time);
         self.killed.reap();
         let is_idle = |worker: &mut Worker| worker.used.elapsed() > KEPT || worker.is_gone();
         if let Some(worker) = self.worker.take_if(is_idle) {

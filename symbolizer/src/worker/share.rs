@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-/// For a window of five seconds, in which files that are still being opened are waited for, too.
-const TIME: Duration = Duration::from_millis(3500);
 /// For frames that are new to the agent. It has three windows' and the cache at a time.
 const BYTES: usize = 8 << 20;
 /// The time that a file has in a window at least, if it is asked about at all: to blame it for less would be unjust.
@@ -22,9 +20,9 @@ pub(super) struct Share {
 }
 
 impl Window {
-    pub(super) fn begin() -> Self {
+    pub(super) fn begin(time: Duration) -> Self {
         Self {
-            end: Instant::now() + TIME,
+            end: Instant::now() + time,
             bytes: BYTES,
         }
     }
