@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Reading a user stack. A call of bpf_probe_read_user costs nearly the same for a word as for half a kilobyte, so the
+ * Reading a user stack. A call of bpf_probe_read_user costs nearly the same for a word as for a kilobyte, so the
  * stack is read in chunks, upwards, as a walk goes.
  */
 #pragma once
@@ -9,7 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 enum chunk_limits {
-	CHUNK_WORDS = 64,
+	CHUNK_WORDS = 128,
 	CHUNK_BYTES = CHUNK_WORDS * sizeof(u64),
 	/* What is mapped is mapped up to the end of a page, at least. */
 	STACK_PAGE = 4096,
