@@ -5,6 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tests::agent::Agent;
 use tests::condition::wait_for;
 use tests::cpu_time::children;
@@ -50,6 +51,15 @@ fn worker(agent: &Agent) -> Option<u32> {
     children.find(|pid| name(pid) == "symbolizer\n")
 }
 
+/// Waits until the end of a window, at which names are asked for, is some seconds away: windows end with five seconds of the wall clock.
+fn early_in_a_window() {
+    wait_for("the begin of a window", || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let into_it = now.as_millis() % 5000;
+        (500..2000).contains(&into_it).then_some(())
+    });
+}
+
 /// What is new is named by a process of nobody's; one that is killed is replaced when it is needed again.
 #[test]
 fn a_worker_reads_symbols() {
@@ -88,6 +98,7 @@ fn a_dead_server_costs_its_own_names() {
     let directory = tempfile::tempdir().unwrap();
     let agent = Agent::start(&[]);
     let server = FileSystem::mount(fs::read(Program::SharesC.path()).unwrap(), true);
+    early_in_a_window();
     // Before its symbols are read: it runs by what is mapped.
     let remote = Runs::start(&server.path());
     wait_for("its first second", || {
