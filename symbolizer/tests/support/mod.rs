@@ -233,19 +233,9 @@ pub(crate) fn addr2line(program: &Path, addresses: &[u64], demangled: bool) -> V
     frames_by("addr2line", program, addresses, demangled)
 }
 
-/// The same by another tool that takes the same options.
-pub(crate) fn frames_by(
-    tool: &str,
-    program: &Path,
-    addresses: &[u64],
-    demangled: bool,
-) -> Vec<Vec<Printed>> {
-    let mut command = Command::new(tool);
-    command
-        .args(if demangled { "-afiC" } else { "-afi" }.split(' '))
-        .arg("-e")
-        .arg(program);
-    let mut child = command
+/// What a tool prints that is given addresses on its standard input, a line each. Written beside it: it answers as it reads.
+pub(crate) fn answers_of(tool: &mut Command, addresses: &[u64]) -> String {
+    let mut child = tool
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -258,7 +248,22 @@ pub(crate) fn frames_by(
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The same by another tool that takes the same options.
+pub(crate) fn frames_by(
+    tool: &str,
+    program: &Path,
+    addresses: &[u64],
+    demangled: bool,
+) -> Vec<Vec<Printed>> {
+    let mut command = Command::new(tool);
+    command
+        .args(if demangled { "-afiC" } else { "-afi" }.split(' '))
+        .arg("-e")
+        .arg(program);
+    let text = answers_of(&mut command, addresses);
     let mut answers: Vec<Vec<Printed>> = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {

@@ -1,9 +1,9 @@
 //! What llvm-symbolizer says of addresses: it shares no code with us.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use crate::support::answers_of;
 use serde_json::Value;
 
 /// One function at one place, as a symbolizer prints it.
@@ -19,24 +19,12 @@ pub(crate) struct Said {
 
 /// The frames at ELF addresses of `program`, innermost first: one answer for each address, none where nothing is known.
 pub(crate) fn llvm_symbolizer(program: &Path, addresses: &[u64]) -> Vec<Vec<Said>> {
-    let mut child = Command::new("llvm-symbolizer")
-        .args(["--output-style=JSON", "--functions=linkage"])
+    let mut tool = Command::new("llvm-symbolizer");
+    tool.args(["--output-style=JSON", "--functions=linkage"])
         .args(["--inlines", "--no-demangle"])
         .arg("--obj")
-        .arg(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input: String = addresses
-        .iter()
-        .map(|address| format!("{address:#x}\n"))
-        .collect();
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+        .arg(program);
+    let text = answers_of(&mut tool, addresses);
     let answers: Vec<Vec<Said>> = text.lines().map(answer).collect();
     assert_eq!(answers.len(), addresses.len(), "{}", program.display());
     answers
