@@ -208,7 +208,7 @@ __noinline int leave_unusual(struct walk *w, u64 pc, struct frame *frame)
 				return end_walk(w, OUTCOME_UNREADABLE, 0);
 			cfa += (s64)(rule.cfa >> 16);
 		}
-		/* Unless it did not. */
+		/* Should the callee have changed the register after all. */
 		if (w->frames == 2 && cfa - w->sp > FAR)
 			return end_walk(w, OUTCOME_UNSUPPORTED, UNSUPPORTED_CFA_REGISTER);
 		return leave(w, cfa, &rule);
