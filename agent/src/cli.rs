@@ -182,6 +182,10 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) naming: NamingArgs,
 
+    /// Where container runtimes are asked for the names of containers.
+    #[command(flatten)]
+    pub(crate) runtimes: RuntimeArgs,
+
     /// Pyroscope server to push to [default: none, nothing leaves the host]
     #[arg(long, value_name = "URL", value_parser = value::server_url)]
     pub(crate) pyroscope_url: Option<Url>,
@@ -205,6 +209,26 @@ pub(crate) struct AgentArgs {
     /// Tenant of a server for several, the header X-Scope-OrgID
     #[arg(long, value_name = "TENANT", value_parser = value::tenant_id)]
     pub(crate) pyroscope_tenant_id: Option<String>,
+}
+
+/// Where container runtimes are asked for the names of containers.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RuntimeArgs {
+    /// Socket of containerd [default: /run/containerd/containerd.sock, or the one of k3s]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) containerd_socket: Option<PathBuf>,
+
+    /// Socket of CRI-O [default: /run/crio/crio.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) crio_socket: Option<PathBuf>,
+
+    /// Socket of Docker [default: /run/docker.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) docker_socket: Option<PathBuf>,
+
+    /// Socket of podman's service [default: /run/podman/podman.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) podman_socket: Option<PathBuf>,
 }
 
 /// What the walk of stacks may take, and where its tables are kept.

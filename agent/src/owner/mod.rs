@@ -14,6 +14,7 @@ mod unit;
 
 pub(crate) use cgroup_owner::CgroupOwner;
 pub(crate) use cgroups::Cgroups;
+pub(crate) use container::Runtime;
 pub(crate) use hierarchy::{CgroupMount, Hierarchy};
 pub(crate) use label::label_text;
 
@@ -66,7 +67,7 @@ impl Owner {
             Some(Container::Machine { name }) => (Some(name.clone()), None, None),
             Some(Container::Oci { id, runtime }) => {
                 let short = id.get(..SHORT_ID).unwrap_or(id);
-                let engine = runtime.map_or("container", container::Runtime::name);
+                let engine = runtime.map_or("container", Runtime::name);
                 (None, Some(id.clone()), Some(format!("{engine}-{short}")))
             }
             None => (None, None, None),
