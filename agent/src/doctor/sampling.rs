@@ -22,6 +22,7 @@ pub(super) fn examine(args: &AgentArgs) -> Finding {
         kernel_memory: args.unwind.unwind_memory << 20,
         cache: args.unwind.cache_dir.clone(),
         interval: WINDOW,
+        runtimes: None,
     };
     let (collector, windows) = match Collector::start(options) {
         Ok(started) => started,
