@@ -161,6 +161,14 @@ fn mappings_and_names(
         "Places in code without a symbol.",
         naming.unnamed,
     )?;
+    let help =
+        "Profiles that the server would have refused or changed: they were not kept or pushed.";
+    counter(
+        encoder,
+        "thermograph_profiles_unsound",
+        help,
+        naming.unsound,
+    )?;
     workers(encoder, &naming.worker)?;
     let help = "Cgroups whose path never became known: their processes go by their executables.";
     counter(

@@ -1,7 +1,7 @@
 //! The thread that names windows, adds them up, and hands profiles to the page, the server and whoever asked for a capture.
 
 use super::desk::{CaptureDesk, Captured};
-use super::encode::{owner_profiles, thread_profile};
+use super::encode::{OwnerProfiles, owner_profiles, thread_profile};
 use super::names::{Namer, Names, NamingTrouble, keep};
 use super::tally::{OwnerTally, Span, ThreadTally};
 use crate::cli::Symbols;
@@ -51,6 +51,8 @@ pub(crate) struct Assembler {
     captures: HashMap<CaptureId, CaptureTally>,
     desk: Arc<CaptureDesk>,
     deliver: Option<Deliver>,
+    /// Profiles that were left out.
+    unsound: u64,
     trouble: Arc<Mutex<NamingTrouble>>,
 }
 
@@ -87,6 +89,7 @@ impl Assembler {
                     captures: HashMap::new(),
                     desk,
                     deliver,
+                    unsound: 0,
                     trouble,
                 };
                 assembler.run(&windows);
@@ -97,7 +100,10 @@ impl Assembler {
     fn run(mut self, windows: &Receiver<Window>) {
         while let Ok(window) = windows.recv() {
             self.take(&window);
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = self.namer.trouble();
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = NamingTrouble {
+                unsound: self.unsound,
+                ..self.namer.trouble()
+            };
         }
         self.end_interval();
     }
@@ -138,7 +144,7 @@ impl Assembler {
         let profiles = if window.closes_interval {
             Vec::new()
         } else {
-            owner_profiles(&tally, self.period)
+            self.encode(&tally)
         };
         let lost = window.counters.ticks_lost + window.counters.counts_full;
         if let (Some(deliver), Some(span)) = (&mut self.deliver, tally.span) {
@@ -158,12 +164,16 @@ impl Assembler {
 
     fn end_interval(&mut self) {
         let tally = std::mem::take(&mut self.interval);
+        let profiles = self.encode(&tally);
         if let (Some(deliver), Some(span)) = (&mut self.deliver, tally.span) {
-            deliver(Delivery::Interval {
-                span,
-                profiles: owner_profiles(&tally, self.period),
-            });
+            deliver(Delivery::Interval { span, profiles });
         }
+    }
+
+    fn encode(&mut self, tally: &OwnerTally) -> Vec<Arc<OwnerProfile>> {
+        let OwnerProfiles { profiles, unsound } = owner_profiles(tally, self.period);
+        self.unsound += unsound;
+        profiles
     }
 
     fn add_to_capture(&mut self, id: CaptureId, window: &Window, names: &Names) {
