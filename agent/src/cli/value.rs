@@ -166,7 +166,17 @@ mod tests {
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "MiB", "1MB", "1 MiB", "-1", "1e3", "1.2.3MiB", "99999999999GiB", "NaN"] {
+        for text in [
+            "",
+            "MiB",
+            "1MB",
+            "1 MiB",
+            "-1",
+            "1e3",
+            "1.2.3MiB",
+            "99999999999GiB",
+            "NaN",
+        ] {
             assert!(size(text).is_err(), "{text}");
         }
         assert_eq!(push_rate("3.5MiB"), Ok(7 << 19));

@@ -1,10 +1,10 @@
 //! `thermograph agent`: watches the host until it is told to stop.
 
-use super::descriptors;
 use super::signals::Signals;
+use super::{descriptors, exporters};
 use crate::capture::{CaptureError, CaptureOrder, CaptureRequest, Captured, Captures};
 use crate::cli::AgentArgs;
-use crate::export::{Credentials, ExportMetrics, Exporter, PyroscopeConfig};
+use crate::export::Exporter;
 use crate::metrics::SelfMetrics;
 use crate::naming::{Assembler, CaptureDesk, Deliver, Delivery};
 use crate::page::{Access, Health, Page};
@@ -39,8 +39,8 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
     let _inside = runtime.enter();
     let mut signals = Signals::new()?;
     let mut registry = Registry::default();
-    let exporter = exporter(args, &mut registry)?;
-    let parts = Parts::start(args, exporter.clone(), &mut registry)?;
+    let exporters = Arc::new(exporters::start(args, &mut registry)?);
+    let parts = Parts::start(args, Arc::clone(&exporters), &mut registry)?;
 
     let (captures, orders) = Captures::new();
     tokio::spawn(take_orders(
@@ -72,40 +72,14 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
         }
     });
     parts.stop();
-    if let Some(exporter) = exporter.and_then(Arc::into_inner) {
-        let left = runtime.block_on(exporter.flush(FLUSH));
-        if left > 0 {
-            tracing::warn!("{left} profiles could not be pushed before the end");
-        }
+    let exporters = Arc::into_inner(exporters).unwrap_or_default();
+    let left = runtime.block_on(exporters::flush(exporters, FLUSH));
+    if left > 0 {
+        tracing::warn!("{left} profiles could not be pushed before the end, nor kept on disk");
     }
     drop(stop_page);
     let _ = runtime.block_on(serving);
     outcome
-}
-
-/// Starts to push, if there is a server to push to.
-fn exporter(args: &AgentArgs, registry: &mut Registry) -> Result<Option<Arc<Exporter>>> {
-    let Some(url) = &args.pyroscope_url else {
-        return Ok(None);
-    };
-    let (user, password) = (
-        &args.pyroscope_basic_auth_user,
-        &args.pyroscope_basic_auth_password,
-    );
-    let credentials = match (user, password, &args.pyroscope_bearer_token) {
-        (Some(user), Some(password), _) => Credentials::Basic(user.clone(), password.clone()),
-        (_, _, Some(token)) => Credentials::Bearer(token.clone()),
-        _ => Credentials::None,
-    };
-    let config = PyroscopeConfig {
-        url: url.clone(),
-        credentials,
-        tenant_id: args.pyroscope_tenant_id.clone(),
-        interval: args.push_interval,
-        limits: Default::default(),
-    };
-    let exporter = Exporter::start(&config, &args.node_name(), ExportMetrics::new(registry))?;
-    Ok(Some(Arc::new(exporter)))
 }
 
 /// The threads that sample and name, and what they fill.
@@ -120,7 +94,7 @@ struct Parts {
 impl Parts {
     fn start(
         args: &AgentArgs,
-        exporter: Option<Arc<Exporter>>,
+        exporters: Arc<Vec<Exporter>>,
         registry: &mut Registry,
     ) -> Result<Self> {
         let options = SamplingOptions {
@@ -138,7 +112,7 @@ impl Parts {
         let store = Arc::new(Store::new(store::DEFAULT_BUDGET));
         let health = Arc::new(Health::new());
         let trouble = Arc::new(Mutex::default());
-        let deliver = deliver(Arc::clone(&store), Arc::clone(&health), exporter);
+        let deliver = deliver(Arc::clone(&store), Arc::clone(&health), exporters);
         let assembler = Assembler::start(
             period,
             windows,
@@ -171,8 +145,8 @@ impl Parts {
     }
 }
 
-/// Hands profiles to the page and to the server.
-fn deliver(store: Arc<Store>, health: Arc<Health>, exporter: Option<Arc<Exporter>>) -> Deliver {
+/// Hands profiles to the page and to the servers.
+fn deliver(store: Arc<Store>, health: Arc<Health>, exporters: Arc<Vec<Exporter>>) -> Deliver {
     Box::new(move |delivery| match delivery {
         Delivery::Window {
             span,
@@ -191,8 +165,8 @@ fn deliver(store: Arc<Store>, health: Arc<Health>, exporter: Option<Arc<Exporter
             let length = i64::try_from(span.duration.as_nanos()).unwrap_or(i64::MAX);
             let end = span.start_unix_nanos.saturating_add(length);
             store.close_interval(span.start_unix_nanos..end, profiles.clone());
-            if let Some(exporter) = &exporter {
-                exporter.submit(profiles);
+            for exporter in exporters.iter() {
+                exporter.submit(profiles.clone());
             }
         }
     })

@@ -3,6 +3,7 @@
 mod agent;
 mod descriptors;
 mod destination;
+mod exporters;
 mod outcome;
 mod record;
 mod signals;

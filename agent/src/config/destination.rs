@@ -185,9 +185,12 @@ fn parsed<'de, D: Deserializer<'de>, T>(
 
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     parsed(deserializer, |text| {
-        let fits = text.len() <= NAME_BYTES && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        let fits =
+            text.len() <= NAME_BYTES && text.starts_with(|c: char| c.is_ascii_alphanumeric());
         if !fits || !text.chars().all(is_for_names) {
-            return Err("a name is 1 to 100 letters, digits or -._: and begins with one of the former");
+            return Err(
+                "a name is 1 to 100 letters, digits or -._: and begins with one of the former",
+            );
         }
         Ok(Some(text.to_owned()))
     })

@@ -48,7 +48,12 @@ fn unknown_key(message: &str) -> Option<String> {
     let (wrong, known) = message
         .strip_prefix("unknown field `")?
         .split_once("`, expected ")?;
-    let known: Vec<String> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let known: Vec<String> = known
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
     let meant = super::nearest(wrong, known.iter());
     Some(format!(
         "key {wrong:?} is not known here: did you mean {meant}?"

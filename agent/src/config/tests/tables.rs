@@ -63,7 +63,11 @@ basic_auth_password = "sesame"
     ];
     assert!(files.into_iter().all(Option::is_some));
     assert_eq!(
-        destinations[2].basic_auth_password.as_ref().unwrap().reveal(),
+        destinations[2]
+            .basic_auth_password
+            .as_ref()
+            .unwrap()
+            .reveal(),
         "sesame"
     );
     assert_eq!(agent.frequency, 49);
@@ -92,17 +96,49 @@ fn bad_tables() {
         ("destination = 3\n", 1, "expected a sequence"),
         ("[[destination]]\nname = 'a'\n", 1, "missing field `url`"),
         ("[[destination]]\nurl = 'a:4040'\n", 2, "write a URL"),
-        ("url = 'http://b'\nbearer_token = 'two words'\n", 4, "bearer_token is empty or has blanks"),
-        ("url = 'http://b'\nbearer_token = 123454321\n", 6, "write it in quotes"),
+        (
+            "url = 'http://b'\nbearer_token = 'two words'\n",
+            4,
+            "bearer_token is empty or has blanks",
+        ),
+        (
+            "url = 'http://b'\nbearer_token = 123454321\n",
+            6,
+            "write it in quotes",
+        ),
         ("url = 'http://b'\ntimeout = '1s'\n", 6, "from 10s to 5m"),
         ("url = 'http://b'\nname = '../x'\n", 6, "a name is"),
-        ("url = 'http://b'\nbasic_auth_user = 'u'\n", 4, "need each other"),
-        ("url = 'http://b'\nbearer_token = 'x'\nbearer_token_file = '/x'\n", 4, "exclude each other"),
-        ("url = 'https://b'\nclient_key_file = '/x'\n", 4, "need each other"),
+        (
+            "url = 'http://b'\nbasic_auth_user = 'u'\n",
+            4,
+            "need each other",
+        ),
+        (
+            "url = 'http://b'\nbearer_token = 'x'\nbearer_token_file = '/x'\n",
+            4,
+            "exclude each other",
+        ),
+        (
+            "url = 'https://b'\nclient_key_file = '/x'\n",
+            4,
+            "need each other",
+        ),
         ("url = 'http://b'\nca_file = '/x'\n", 4, "not https"),
-        ("url = 'http://b'\nheaders = { X-Scope-OrgID = 'x' }\n", 4, "give tenant_id instead"),
-        ("url = 'http://b'\nheaders = { 'a b' = 'x' }\n", 4, "is no name of a header"),
-        ("url = 'http://b'\nheaders = { a = \"two words\\nlines\" }\n", 4, "HTTP can't carry"),
+        (
+            "url = 'http://b'\nheaders = { X-Scope-OrgID = 'x' }\n",
+            4,
+            "give tenant_id instead",
+        ),
+        (
+            "url = 'http://b'\nheaders = { 'a b' = 'x' }\n",
+            4,
+            "is no name of a header",
+        ),
+        (
+            "url = 'http://b'\nheaders = { a = \"two words\\nlines\" }\n",
+            4,
+            "HTTP can't carry",
+        ),
     ] {
         let content = match content.starts_with("url") {
             true => format!("{second}{content}"),
