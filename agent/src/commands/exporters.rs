@@ -47,6 +47,7 @@ fn config(destination: &Destination, args: &AgentArgs) -> PyroscopeConfig {
             rate: destination.rate.unwrap_or(args.push_rate),
             burst: destination.burst.unwrap_or(args.push_burst),
             timeout: destination.timeout.unwrap_or(defaults.timeout),
+            last_try: 2 * args.push_interval,
             ..defaults
         },
         spool: SpoolConfig {

@@ -74,6 +74,8 @@ pub(crate) struct PushLimits {
     pub(crate) longest_backoff: Duration,
     /// Wait before the one late retry of what may have been stored.
     pub(crate) late_retry: Duration,
+    /// How long, in an outage, the last try of a profile waits for another one to be sent instead: somewhat more than an interval.
+    pub(crate) last_try: Duration,
     /// Bytes of profiles that wait to be sent; the oldest are dropped for newer ones.
     pub(crate) queue_bytes: usize,
 }
@@ -88,6 +90,7 @@ impl Default for PushLimits {
             first_backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
             late_retry: Duration::from_secs(10),
+            last_try: Duration::from_secs(30),
             queue_bytes: 16 << 20,
         }
     }

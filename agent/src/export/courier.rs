@@ -21,7 +21,7 @@ use super::queue::Queue;
 use super::request::Refusal;
 use super::retry::{Decision, Outcome, decide};
 use super::sender::Sender;
-use super::spool::{Sent, Wanted};
+use super::spool::{Order, Sent, Wanted};
 use leaky_bucket::AcquireOwned;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -166,27 +166,39 @@ impl Courier {
             return None;
         }
         if self.backlog.is_empty() {
-            let taken = self.take(BACKLOG_IN_FLIGHT, false).await;
+            let taken = self.take(BACKLOG_IN_FLIGHT, Order::Oldest).await;
             self.backlog.extend(taken);
         }
         self.backlog.pop_front()
     }
 
-    /// That which has been tried least: in an outage.
+    /// What is sent in an outage: something that has not been tried or, if nothing like that comes for some time, what has been tried least.
     async fn probe(&mut self, now: Instant) -> Option<Parcel> {
         let parcel = self.from_memory(now);
         if parcel.as_ref().is_some_and(|parcel| tries(parcel) == 0) {
             return parcel;
         }
-        match self.take(1, true).await.pop() {
-            Some(from_disk) => {
-                self.waiting.extend(parcel);
-                Some(from_disk)
-            }
-            None => parcel,
+        let is_time = self.tried_at().is_some_and(|at| at <= now);
+        let order = if is_time { Order::LeastTried } else { Order::Untried };
+        let from_disk = self.take(1, order).await.pop();
+        if from_disk.is_none() && is_time {
+            return parcel;
         }
+        self.waiting.extend(parcel);
+        from_disk
     }
 
+    /// From when on what was tried is tried again in an outage: there may be no other try for it.
+    fn tried_at(&self) -> Option<Instant> {
+        let wait = if self.queue.is_closed() {
+            Duration::ZERO
+        } else {
+            self.sender.limits.last_try
+        };
+        Some(self.health.probe_at()? + wait)
+    }
+
+    /// The least tried of what waits in memory and is ready, or what comes next in the queue.
     fn from_memory(&mut self, now: Instant) -> Option<Parcel> {
         let ready = self.waiting.iter().enumerate();
         let ready = ready.filter(|(_, parcel)| parcel.not_before <= now);
@@ -210,7 +222,7 @@ impl Courier {
         }
     }
 
-    async fn take(&mut self, profiles: usize, least_tried: bool) -> Vec<Parcel> {
+    async fn take(&mut self, profiles: usize, order: Order) -> Vec<Parcel> {
         if self.queue.is_closed()
             || self.disk.waiting() == 0
             || !self.disk.is_usable(Instant::now())
@@ -221,7 +233,7 @@ impl Courier {
             not_before: oldest(self.sender.now_nanos()),
             profiles,
             bytes: BACKLOG_BYTES,
-            least_tried,
+            order,
         };
         self.disk.take(wanted).await
     }
@@ -437,8 +449,12 @@ impl Courier {
         }
         let probe_at = self.health.probe_at().unwrap_or(now);
         if self.admission.is_none() && self.may_send(probe_at) {
-            let waiting = self.waiting.iter().map(|parcel| parcel.not_before);
-            times.extend(waiting.chain(self.queue.due()).map(|at| at.max(probe_at)));
+            let tried_at = self.tried_at().unwrap_or(now);
+            times.extend(self.waiting.iter().map(|parcel| {
+                let at = if tries(parcel) == 0 { probe_at } else { tried_at };
+                parcel.not_before.max(at)
+            }));
+            times.extend(self.queue.due().map(|at| at.max(probe_at)));
             if self.disk.waiting() > 0 && !self.queue.is_closed() && self.backlog_has_room() {
                 let paused = self.disk.paused_until();
                 times.push(paused.unwrap_or(now).max(probe_at));

@@ -57,8 +57,18 @@ pub(super) struct Wanted {
     pub(super) profiles: usize,
     /// Of payload; one profile may be more.
     pub(super) bytes: usize,
-    /// For a server that will hardly take it: what has been tried least comes first, so that no profile uses up its tries.
-    pub(super) least_tried: bool,
+    pub(super) order: Order,
+}
+
+/// Which profiles are taken first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The oldest.
+    Oldest,
+    /// The oldest, but none that was tried.
+    Untried,
+    /// Those that were tried least.
+    LeastTried,
 }
 
 /// Profiles that are gone, by reason.
@@ -265,8 +275,10 @@ impl Spool {
                 candidates.push((at, place, slot.tries(), slot.entry.length()));
             }
         }
-        if wanted.least_tried {
-            candidates.sort_by_key(|(_, _, tries, _)| *tries);
+        match wanted.order {
+            Order::Oldest => {}
+            Order::Untried => candidates.retain(|(_, _, tries, _)| *tries == 0),
+            Order::LeastTried => candidates.sort_by_key(|(_, _, tries, _)| *tries),
         }
         let mut chosen: Vec<(usize, Vec<usize>)> = Vec::new();
         let mut bytes = 0;

@@ -10,7 +10,7 @@ const ALL: Wanted = Wanted {
     not_before: 0,
     profiles: usize::MAX,
     bytes: usize::MAX,
-    least_tried: false,
+    order: Order::Oldest,
 };
 
 fn profile(start: i64) -> Entrusted {
@@ -179,14 +179,16 @@ fn what_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = spool(&directory, [1, 2, 3]);
     let one = Wanted { profiles: 1, ..ALL };
-    let least_tried = Wanted {
-        least_tried: true,
-        ..one
-    };
+    let ordered = |order| Wanted { order, ..one };
     let first = spool.take(one).unwrap()[0].ticket;
     spool.settle(&[(first, Sent::Never, 1)]).unwrap();
-    assert_eq!(take(&mut spool, least_tried), [2]);
+    assert_eq!(take(&mut spool, ordered(Order::LeastTried)), [2]);
     assert_eq!(take(&mut spool, one), [1]);
+    spool.settle(&[(first, Sent::Never, 2)]).unwrap();
+    assert_eq!(take(&mut spool, ordered(Order::Untried)), [3]);
+    assert!(take(&mut spool, ordered(Order::Untried)).is_empty());
+    assert_eq!(take(&mut spool, ordered(Order::LeastTried)), [1]);
+    spool.append(&[profile(3)]).unwrap();
     let bytes = Wanted { bytes: 1, ..ALL };
     spool.append(&[profile(4)]).unwrap();
     assert_eq!(take(&mut spool, bytes), [3]);

@@ -4,6 +4,7 @@ mod arrival;
 mod bounds;
 mod fates;
 mod https;
+mod outage;
 
 use super::config::PushLimits;
 use super::*;
@@ -142,6 +143,7 @@ pub(super) fn config(url: &str) -> PyroscopeConfig {
             first_backoff: Duration::from_millis(5),
             longest_backoff: Duration::from_millis(50),
             late_retry: Duration::from_millis(20),
+            last_try: Duration::ZERO,
             ..PushLimits::default()
         },
     }
