@@ -1,11 +1,11 @@
 //! `thermograph agent`: watches the host until it is told to stop.
 
-use super::descriptors;
 use super::signals::Signals;
+use super::{descriptors, exporters};
 use crate::capture::{CaptureError, CaptureOrder, CaptureRequest, Captured, Captures};
 use crate::cli::AgentArgs;
 use crate::container::{RuntimeConfig, Runtimes};
-use crate::export::{Credentials, ExportMetrics, Exporter, PyroscopeConfig};
+use crate::export::Exporter;
 use crate::metrics::SelfMetrics;
 use crate::naming::{Assembler, Bounds, CaptureDesk, Deliver, Delivery, Intervals};
 use crate::owner::{LabelConfig, Owners};
@@ -41,8 +41,8 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
     let _inside = runtime.enter();
     let mut signals = Signals::new()?;
     let mut registry = Registry::default();
-    let exporter = exporter(args, &mut registry)?;
-    let parts = Parts::start(args, exporter.clone(), &mut registry)?;
+    let exporters = Arc::new(exporters::start(args, &mut registry)?);
+    let parts = Parts::start(args, Arc::clone(&exporters), &mut registry)?;
 
     let (captures, orders) = Captures::new();
     tokio::spawn(take_orders(
@@ -74,40 +74,14 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
         }
     });
     parts.stop();
-    if let Some(exporter) = exporter.and_then(Arc::into_inner) {
-        let left = runtime.block_on(exporter.flush(FLUSH));
-        if left > 0 {
-            tracing::warn!("{left} profiles could not be pushed before the end");
-        }
+    let exporters = Arc::into_inner(exporters).unwrap_or_default();
+    let left = runtime.block_on(exporters::flush(exporters, FLUSH));
+    if left > 0 {
+        tracing::warn!("{left} profiles could not be pushed before the end, nor kept on disk");
     }
     drop(stop_page);
     let _ = runtime.block_on(serving);
     outcome
-}
-
-/// Starts to push, if there is a server to push to.
-fn exporter(args: &AgentArgs, registry: &mut Registry) -> Result<Option<Arc<Exporter>>> {
-    let Some(url) = &args.pyroscope_url else {
-        return Ok(None);
-    };
-    let (user, password) = (
-        &args.pyroscope_basic_auth_user,
-        &args.pyroscope_basic_auth_password,
-    );
-    let credentials = match (user, password, &args.pyroscope_bearer_token) {
-        (Some(user), Some(password), _) => Credentials::Basic(user.clone(), password.clone()),
-        (_, _, Some(token)) => Credentials::Bearer(token.clone()),
-        _ => Credentials::None,
-    };
-    let config = PyroscopeConfig {
-        url: url.clone(),
-        credentials,
-        tenant_id: args.pyroscope_tenant_id.clone(),
-        interval: args.push_interval,
-        limits: Default::default(),
-    };
-    let exporter = Exporter::start(&config, &args.node_name(), ExportMetrics::new(registry))?;
-    Ok(Some(Arc::new(exporter)))
 }
 
 /// The threads that sample and name, and what they fill.
@@ -122,7 +96,7 @@ struct Parts {
 impl Parts {
     fn start(
         args: &AgentArgs,
-        exporter: Option<Arc<Exporter>>,
+        exporters: Arc<Vec<Exporter>>,
         registry: &mut Registry,
     ) -> Result<Self> {
         let handle = tokio::runtime::Handle::current();
@@ -143,7 +117,7 @@ impl Parts {
         let store = Arc::new(Store::new(store::DEFAULT_BUDGET));
         let health = Arc::new(Health::new());
         let trouble = Arc::new(Mutex::default());
-        let deliver = deliver(Arc::clone(&store), Arc::clone(&health), exporter);
+        let deliver = deliver(Arc::clone(&store), Arc::clone(&health), exporters);
         let bounds = Bounds {
             max_owners: usize::try_from(args.owners.max_owners).unwrap_or(usize::MAX),
             min_share: args.owners.min_share,
@@ -193,8 +167,8 @@ fn owners(args: &AgentArgs, runtimes: Arc<Runtimes>) -> Owners {
     Owners::new(config, Vec::new(), Box::new(ask))
 }
 
-/// Hands profiles to the page and to the server.
-fn deliver(store: Arc<Store>, health: Arc<Health>, exporter: Option<Arc<Exporter>>) -> Deliver {
+/// Hands profiles to the page and to the servers.
+fn deliver(store: Arc<Store>, health: Arc<Health>, exporters: Arc<Vec<Exporter>>) -> Deliver {
     Box::new(move |delivery| match delivery {
         Delivery::Window {
             span,
@@ -218,8 +192,8 @@ fn deliver(store: Arc<Store>, health: Arc<Health>, exporter: Option<Arc<Exporter
             let end = span.start_unix_nanos.saturating_add(length);
             let all = profiles.iter().cloned().chain(provisional).collect();
             store.close_interval(span.start_unix_nanos..end, all);
-            if let Some(exporter) = &exporter {
-                exporter.submit(profiles);
+            for exporter in exporters.iter() {
+                exporter.submit(profiles.clone());
             }
         }
         Delivery::Late {
@@ -230,8 +204,8 @@ fn deliver(store: Arc<Store>, health: Arc<Health>, exporter: Option<Arc<Exporter
         } => {
             let all = profiles.iter().cloned().chain(provisional).collect();
             store.amend_interval(span.start_unix_nanos, &instead_of, all);
-            if let Some(exporter) = &exporter {
-                exporter.submit(profiles);
+            for exporter in exporters.iter() {
+                exporter.submit(profiles.clone());
             }
         }
     })

@@ -4,6 +4,7 @@ mod agent;
 mod descriptors;
 mod destination;
 mod doctor;
+mod exporters;
 mod outcome;
 mod record;
 mod signals;

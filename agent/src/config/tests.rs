@@ -1,5 +1,7 @@
 //! Layers and errors, with arguments and environment given explicitly.
 
+mod tables;
+
 use super::*;
 use crate::cli::{AgentArgs, Output, Target};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -117,6 +119,9 @@ fn every_setting_everywhere() {
         ("pyroscope_basic_auth_user", "u"),
         ("pyroscope_basic_auth_password", "p w"),
         ("pyroscope_tenant_id", "t"),
+        ("push_rate", "1MiB"),
+        ("push_burst", "0.5MiB"),
+        ("spool_size", "2GiB"),
     ];
     let flags: Vec<String> = all
         .iter()

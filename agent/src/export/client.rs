@@ -1,12 +1,18 @@
 //! One push over HTTP: how it is sent, and what came of it.
 
-use super::config::{Credentials, PyroscopeConfig};
+use super::authorization::Authorization;
+use super::config::PyroscopeConfig;
 use super::retry::{Answer, Outcome};
+use super::tls;
+use crate::secret::Secret;
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Client, Response, Url, redirect};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
@@ -23,8 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct PushClient {
     http: Client,
     url: Url,
-    credentials: Credentials,
-    tenant: Option<String>,
+    authorization: Authorization,
+    headers: HeaderMap,
 }
 
 /// Body of a Connect error.
@@ -49,38 +55,64 @@ impl PushClient {
             // Without this, a host that has no certificates installed could not push over http either.
             builder = builder.tls_certs_only([]);
         }
-        let http = builder.build().context(
-            "https to pyroscope cannot be set up: install the system's CA certificates (package ca-certificates)",
+        let http = tls::configure(builder, &config.tls)?.build().context(
+            "https to pyroscope cannot be set up: install the system's CA certificates (package ca-certificates), and see that a client's certificate and key belong together",
         )?;
         Ok(PushClient {
             http,
             url: config.push_url()?,
-            credentials: config.credentials.clone(),
-            tenant: config.tenant_id.clone(),
+            authorization: Authorization::new(&config.credentials)?,
+            headers: headers(&config.headers, config.tenant_id.as_deref())?,
         })
     }
 
     /// Sends the encoded `PushRequest` once.
     pub(super) async fn push(&self, body: Bytes) -> Outcome {
+        let authorization = match self.authorization.header().await {
+            Ok(header) => header,
+            Err(error) => return Outcome::NotSent(format!("{error:#}")),
+        };
+        let outcome = self.push_as(authorization.as_ref(), body.clone()).await;
+        let is_unknown =
+            matches!(&outcome, Outcome::Answered(answer) if matches!(answer.status, 401 | 403));
+        // The token may have been replaced while the push was on its way. That one was refused, so it may be repeated.
+        match self.authorization.header().await {
+            Ok(newer) if is_unknown && newer != authorization => {
+                self.push_as(newer.as_ref(), body).await
+            }
+            _ => outcome,
+        }
+    }
+
+    async fn push_as(&self, authorization: Option<&HeaderValue>, body: Bytes) -> Outcome {
         // A charset parameter, or any other type, is answered 415.
         let mut request = self
             .http
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/proto")
+            .headers(self.headers.clone())
             .body(body);
-        request = match &self.credentials {
-            Credentials::None => request,
-            Credentials::Basic(user, password) => request.basic_auth(user, Some(password.reveal())),
-            Credentials::Bearer(token) => request.bearer_auth(token.reveal()),
-        };
-        if let Some(tenant) = &self.tenant {
-            request = request.header("X-Scope-OrgID", tenant);
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         match request.send().await {
             Ok(response) => read_answer(response).await,
             Err(error) => failed(&error),
         }
     }
+}
+
+fn headers(given: &BTreeMap<String, Secret>, tenant: Option<&str>) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let mut value = HeaderValue::from_str(value.reveal())?;
+        value.set_sensitive(true);
+        headers.append(HeaderName::from_bytes(name.as_bytes())?, value);
+    }
+    if let Some(tenant) = tenant {
+        headers.insert("x-scope-orgid", HeaderValue::from_str(tenant)?);
+    }
+    Ok(headers)
 }
 
 fn failed(error: &reqwest::Error) -> Outcome {

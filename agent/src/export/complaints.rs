@@ -1,6 +1,8 @@
 //! What is said in the log about pushes that fail: each reason once, not once a profile.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -12,9 +14,10 @@ const MESSAGE_BYTES: usize = 2048;
 /// A server that refuses one profile of each interval for now is no news every interval.
 const QUIET: Duration = Duration::from_secs(600);
 
-/// What has been said.
-#[derive(Default)]
+/// What has been said of one server.
 pub(super) struct Complaints {
+    /// What it is called.
+    destination: String,
     said: Mutex<Said>,
 }
 
@@ -23,15 +26,25 @@ struct Said {
     lost: BTreeSet<&'static str>,
     waiting: bool,
     waiting_since: Option<Instant>,
+    spool_failed_at: Option<Instant>,
 }
 
 impl Complaints {
+    /// Nothing has been said of `destination`.
+    pub(super) fn of(destination: &str) -> Complaints {
+        Complaints {
+            destination: destination.to_owned(),
+            said: Mutex::default(),
+        }
+    }
+
     /// A profile of `service` was given up: said once for each `reason`.
     pub(super) fn given_up(&self, reason: &'static str, service: &str, message: &str) {
         if self.said().lost.insert(reason) {
             let message = printable(message);
             warn!(
-                "a profile of {service:?} was given up ({reason}: {message}); further ones are only counted"
+                "{}: a profile of {service:?} was given up ({reason}: {message}); further ones are only counted",
+                self.destination
             );
         }
     }
@@ -42,7 +55,8 @@ impl Complaints {
         if self.is_news(Instant::now()) {
             let message = printable(message);
             warn!(
-                "pyroscope does not take profiles ({code}: {message}); they are kept in memory and tried again"
+                "{} does not take profiles ({code}: {message}); they are kept and tried again",
+                self.destination
             );
         }
     }
@@ -61,7 +75,21 @@ impl Complaints {
     /// The server took a profile.
     pub(super) fn stored(&self) {
         if std::mem::take(&mut self.said().waiting) {
-            info!("pyroscope takes profiles again");
+            info!("{} takes profiles again", self.destination);
+        }
+    }
+
+    /// The disk failed, which leaves what could not be put there in memory: said once in ten minutes.
+    pub(super) fn spool_failed(&self, path: &Path, error: &io::Error) {
+        let now = Instant::now();
+        let mut said = self.said();
+        if said.spool_failed_at.is_none_or(|at| now - at >= QUIET) {
+            said.spool_failed_at = Some(now);
+            warn!(
+                "profiles for {} cannot be kept in {}, only in memory: {error}",
+                self.destination,
+                path.display()
+            );
         }
     }
 
@@ -102,7 +130,7 @@ mod tests {
     /// One outage is one complaint, a later one another; one that comes and goes is quiet for ten minutes.
     #[test]
     fn an_outage_is_named_once() {
-        let complaints = Complaints::default();
+        let complaints = Complaints::of("server");
         let begin = Instant::now();
         assert!(complaints.is_news(begin));
         assert!(!complaints.is_news(begin + 2 * QUIET));

@@ -1,8 +1,11 @@
 //! Where profiles are pushed to, as whom, and how hard.
 
+use super::disk::SpoolConfig;
 use crate::secret::Secret;
 use anyhow::{Context, Result};
 use reqwest::Url;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The Connect procedure of a push, below the server's base URL.
@@ -11,16 +14,24 @@ const PUSH_PATH: &str = "push.v1.PusherService/Push";
 /// A Pyroscope server, and how to push to it. Its values have been checked where they were given.
 #[derive(Clone, Debug)]
 pub(crate) struct PyroscopeConfig {
+    /// What it is called in metrics and log.
+    pub(crate) name: String,
     /// Base URL such as `http://pyroscope:4040` or `https://host/prefix`.
     pub(crate) url: Url,
     /// Who pushes.
     pub(crate) credentials: Credentials,
     /// `X-Scope-OrgID` of a server with several tenants.
     pub(crate) tenant_id: Option<String>,
+    /// Further headers of every push; their values may be keys.
+    pub(crate) headers: BTreeMap<String, Secret>,
+    /// Certificates, if not the system's.
+    pub(crate) tls: TlsFiles,
     /// Time between two batches.
     pub(crate) interval: Duration,
     /// How hard the server is pushed.
     pub(crate) limits: PushLimits,
+    /// Where profiles are kept that it does not take now.
+    pub(crate) spool: SpoolConfig,
 }
 
 /// Who pushes.
@@ -32,6 +43,17 @@ pub(crate) enum Credentials {
     Basic(String, Secret),
     /// A token.
     Bearer(Secret),
+    /// A file with a token, which changes.
+    BearerFile(PathBuf),
+}
+
+/// PEM files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsFiles {
+    /// Certificates of those that sign the server's, instead of the system's.
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate and key of this host.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
 }
 
 /// How hard a server is pushed, and for how long.
@@ -52,6 +74,8 @@ pub(crate) struct PushLimits {
     pub(crate) longest_backoff: Duration,
     /// Wait before the one late retry of what may have been stored.
     pub(crate) late_retry: Duration,
+    /// How long, in an outage, the last try of a profile waits for another one to be sent instead: somewhat more than an interval.
+    pub(crate) last_try: Duration,
     /// Bytes of profiles that wait to be sent; the oldest are dropped for newer ones.
     pub(crate) queue_bytes: usize,
 }
@@ -59,13 +83,14 @@ pub(crate) struct PushLimits {
 impl Default for PushLimits {
     fn default() -> Self {
         Self {
-            rate: 7 << 19,  // 3.5 MiB/s
-            burst: 3 << 19, // 1.5 MiB: the largest profile passes, and a delay on the way does not add up to 2 MiB
+            rate: 7 << 19, // 3.5 MiB/s
+            burst: 2 << 20,
             in_flight: 32,
             timeout: Duration::from_secs(30),
             first_backoff: Duration::from_millis(500),
             longest_backoff: Duration::from_secs(30),
             late_retry: Duration::from_secs(10),
+            last_try: Duration::from_secs(30),
             queue_bytes: 16 << 20,
         }
     }
@@ -106,13 +131,7 @@ mod tests {
                 "http://[::1]:4040/push.v1.PusherService/Push",
             ),
         ] {
-            let config = PyroscopeConfig {
-                url: Url::parse(base).unwrap(),
-                credentials: Credentials::None,
-                tenant_id: None,
-                interval: Duration::from_secs(15),
-                limits: PushLimits::default(),
-            };
+            let config = crate::export::tests::config(base);
             assert_eq!(config.push_url().unwrap().as_str(), full);
         }
     }

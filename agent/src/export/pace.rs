@@ -1,7 +1,8 @@
 //! How fast profiles leave this host, and when in the interval it begins.
 
-use leaky_bucket::RateLimiter;
+use leaky_bucket::{AcquireOwned, RateLimiter};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Tokens come back this often. A finer step costs timer wake-ups and smooths nothing the server would notice.
@@ -11,7 +12,7 @@ const REFILL_EVERY: Duration = Duration::from_millis(100);
 ///
 /// A default server takes 4 MiB/s of uncompressed profiles and labels with a bucket of 2 MiB, and answers 429 to the rest.
 pub(super) struct Pace {
-    bucket: RateLimiter,
+    bucket: Arc<RateLimiter>,
 }
 
 impl Pace {
@@ -24,12 +25,15 @@ impl Pace {
             .refill(refill.max(1))
             .interval(REFILL_EVERY)
             .build();
-        Pace { bucket }
+        Pace {
+            bucket: Arc::new(bucket),
+        }
     }
 
     /// Waits until `size` bytes may be sent. More than the burst waits for the bucket to be full and leaves it empty.
-    pub(super) async fn admit(&self, size: usize) {
-        self.bucket.acquire(size.min(self.bucket.max())).await;
+    pub(super) fn admit(&self, size: usize) -> AcquireOwned {
+        let size = size.min(self.bucket.max());
+        Arc::clone(&self.bucket).acquire_owned(size)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// What a waiting profile takes beside its pprof: the entry, the profile's fields, its owner's names.
 const ENTRY_BYTES: usize = 512;
@@ -68,43 +68,45 @@ impl Queue {
         dropped
     }
 
-    /// The oldest profile once it is due, or `None` when the queue is closed and empty.
-    pub(super) async fn next(&self) -> Option<Arc<OwnerProfile>> {
-        loop {
-            let due = {
-                let mut state = self.state();
-                match state.waiting.front() {
-                    Some(&(due, _)) if state.closed || due <= Instant::now() => return state.pop(),
-                    Some(&(due, _)) => Some(due),
-                    None if state.closed => return None,
-                    None => None,
-                }
-            };
-            match due {
-                None => self.changed.notified().await,
-                Some(due) => tokio::select! {
-                    () = sleep_until(due) => {}
-                    () = self.changed.notified() => {}
-                },
-            }
+    /// The oldest profile, if it is due or need not be.
+    pub(super) fn pop(&self, if_due: bool) -> Option<Arc<OwnerProfile>> {
+        let mut state = self.state();
+        let (due, _) = state.waiting.front()?;
+        if if_due && !state.closed && *due > Instant::now() {
+            return None;
         }
+        state.pop()
+    }
+
+    /// When the oldest profile is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let state = self.state();
+        let (due, _) = state.waiting.front()?;
+        Some(if state.closed { Instant::now() } else { *due })
+    }
+
+    /// Waits until something was put in, or the queue was closed.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state().waiting.is_empty()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.state().bytes
     }
 
     /// Takes no more, and makes what waits due at once.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_one();
-    }
-
-    /// Takes out all that waits.
-    pub(super) fn clear(&self) -> Vec<Arc<OwnerProfile>> {
-        let mut state = self.state();
-        state.bytes = 0;
-        state
-            .waiting
-            .drain(..)
-            .map(|(_, profile)| profile)
-            .collect()
     }
 
     // No code that can panic runs under the lock: a poisoned one is whole.
@@ -131,11 +133,9 @@ mod tests {
             .map(|profile| profile.start_unix_nanos)
             .collect();
         assert_eq!(dropped, [0, 0, 0, 1, 1, 1, 2, 2]);
-        let mut held = Vec::new();
-        queue.close();
-        while let Some(profile) = queue.next().await {
-            held.push(profile.start_unix_nanos);
-        }
+        let held: Vec<i64> = std::iter::from_fn(|| queue.pop(true))
+            .map(|profile| profile.start_unix_nanos)
+            .collect();
         assert_eq!(held, [2, 3, 3, 3, 4, 4, 4, 5, 5, 5]);
     }
 
@@ -148,7 +148,8 @@ mod tests {
             Duration::ZERO,
         );
         assert_eq!(dropped.len(), 98);
-        assert_eq!(queue.clear().len(), 2);
+        assert_eq!(std::iter::from_fn(|| queue.pop(true)).count(), 2);
+        assert_eq!(queue.bytes(), 0);
     }
 
     /// What is not due waits; closing makes it due, and ends the queue behind it.
@@ -156,19 +157,16 @@ mod tests {
     async fn profiles_wait_until_they_are_due() {
         let queue = Queue::new(1 << 20);
         let begin = Instant::now();
+        let start = |profile: Arc<OwnerProfile>| profile.start_unix_nanos;
         queue.push(vec![profile_of_size(1, 10)], Duration::from_secs(5));
         queue.push(vec![profile_of_size(2, 10)], Duration::from_secs(500));
-        assert_eq!(
-            queue.next().await.map(|profile| profile.start_unix_nanos),
-            Some(1)
-        );
-        assert_eq!(begin.elapsed(), Duration::from_secs(5));
+        assert_eq!(queue.due(), Some(begin + Duration::from_secs(5)));
+        assert!(queue.pop(true).is_none());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(queue.pop(true).map(start), Some(1));
+        assert!(queue.pop(true).is_none());
         queue.close();
-        assert_eq!(
-            queue.next().await.map(|profile| profile.start_unix_nanos),
-            Some(2)
-        );
-        assert!(queue.next().await.is_none());
-        assert_eq!(begin.elapsed(), Duration::from_secs(5));
+        assert_eq!(queue.pop(true).map(start), Some(2));
+        assert!(queue.is_empty() && queue.due().is_none());
     }
 }

@@ -9,7 +9,7 @@ use pprof_proto::validate::{Invalid, Verdict, check_size, check_time};
 use prost::Message;
 
 /// An encoded push.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Request {
     /// The encoded `PushRequest`.
     pub(super) body: Bytes,

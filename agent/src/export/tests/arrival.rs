@@ -35,8 +35,11 @@ async fn forty_owners_arrive_in_parallel_over_kept_connections() {
         "{} connections for 120 pushes",
         server.connections()
     );
-    assert!(counts.get("thermograph_push_bytes_total") > 0);
-    assert_eq!(counts.get("thermograph_push_duration_seconds_count"), 120);
+    assert!(counts.of_server("thermograph_push_bytes_total") > 0);
+    assert_eq!(
+        counts.of_server("thermograph_push_duration_seconds_count"),
+        120
+    );
 }
 
 /// Method, path, headers, labels and the profile itself are what the server wants, byte for byte.

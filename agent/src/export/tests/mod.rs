@@ -4,6 +4,7 @@ mod arrival;
 mod bounds;
 mod fates;
 mod https;
+mod outage;
 
 use super::config::PushLimits;
 use super::*;
@@ -16,8 +17,9 @@ use pprof_proto::pprof::{Function, Line, Location, Mapping, Profile, Sample, Val
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use prost::Message;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// Longer than anything here takes: an exporter that needs it hangs.
@@ -116,17 +118,25 @@ fn gzip(raw: &[u8]) -> Bytes {
 }
 
 /// Times short enough for a test, no jitter.
-fn config(url: &str) -> PyroscopeConfig {
+pub(super) fn config(url: &str) -> PyroscopeConfig {
     PyroscopeConfig {
+        name: "server".to_owned(),
         url: url.parse().unwrap(),
         credentials: Credentials::None,
         tenant_id: None,
+        headers: BTreeMap::new(),
+        tls: TlsFiles::default(),
         interval: Duration::ZERO,
+        spool: SpoolConfig {
+            path: PathBuf::new(),
+            most_bytes: 0,
+        },
         limits: PushLimits {
             timeout: Duration::from_secs(20),
             first_backoff: Duration::from_millis(5),
             longest_backoff: Duration::from_millis(50),
             late_retry: Duration::from_millis(20),
+            last_try: Duration::ZERO,
             ..PushLimits::default()
         },
     }
@@ -178,20 +188,26 @@ impl Counts {
 
     fn dropped(&self, reason: &str) -> u64 {
         self.get(&format!(
-            "thermograph_push_dropped_total{{reason=\"{reason}\"}}"
+            "thermograph_push_dropped_total{{destination=\"server\",reason=\"{reason}\"}}"
         ))
     }
 
     fn pushes(&self, code: &str) -> u64 {
-        self.get(&format!("thermograph_push_total{{code=\"{code}\"}}"))
+        self.get(&format!(
+            "thermograph_push_total{{destination=\"server\",code=\"{code}\"}}"
+        ))
     }
 
     fn unknown(&self) -> u64 {
-        self.get("thermograph_push_unknown_total")
+        self.of_server("thermograph_push_unknown_total")
     }
 
     fn retries(&self) -> u64 {
-        self.get("thermograph_push_retries_total")
+        self.of_server("thermograph_push_retries_total")
+    }
+
+    fn of_server(&self, name: &str) -> u64 {
+        self.get(&format!("{name}{{destination=\"server\"}}"))
     }
 
     /// Profiles that have a fate: each has one.

@@ -1,0 +1,173 @@
+//! One profile on its way to one server, and what follows for it from how a push of it ended.
+
+use super::request::{Refusal, Request};
+use super::retry::{Decision, Outcome, RATE_LIMITED_RETRIES, decide};
+use super::spool::{Entrusted, Sent, Taken, Ticket};
+use crate::profile::OwnerProfile;
+use bytes::Bytes;
+use prost::Message;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The server rejects what began more than an hour ago. A profile that would get there later than this is given up.
+pub(super) const OLDEST: Duration = Duration::from_secs(59 * 60);
+
+/// A profile as it is sent, whether it comes from memory or from the spool.
+#[derive(Clone, Debug)]
+pub(super) struct Parcel {
+    /// Whose it is, for the log.
+    pub(super) service: String,
+    /// Begin, nanoseconds since the Unix epoch.
+    pub(super) start: i64,
+    pub(super) request: Request,
+    /// What came of it before.
+    pub(super) sent: Sent,
+    /// Times that the server refused it for now.
+    pub(super) strikes: u32,
+    /// It has been sent by this process.
+    pub(super) is_repeat: bool,
+    pub(super) not_before: Instant,
+    /// Where it lies on disk, if it does.
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// What becomes of a parcel after a push.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It needs no further push.
+    Settled(Fate),
+    /// It is to be sent again, after some time.
+    Later(Duration),
+}
+
+/// How the way of a profile ends.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// The server has it.
+    Stored,
+    /// It was given up, and the server does not have it.
+    Dropped(Refusal),
+    /// It was given up, and the server may have it.
+    Unknown(String),
+}
+
+/// A parcel on disk.
+#[derive(Clone, PartialEq, Message)]
+struct Packed {
+    #[prost(string, tag = "1")]
+    service: String,
+    #[prost(uint64, tag = "2")]
+    size: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    body: Bytes,
+}
+
+impl Parcel {
+    /// Packs `profile`, unless the server would not take it.
+    pub(super) fn new(profile: &OwnerProfile, node: &str, now_nanos: i64) -> Result<Self, Refusal> {
+        Ok(Self {
+            request: Request::new(profile, node, now_nanos)?,
+            service: profile.owner.service_name.clone(),
+            start: profile.start_unix_nanos,
+            sent: Sent::Never,
+            strikes: 0,
+            is_repeat: false,
+            not_before: Instant::now(),
+            ticket: None,
+        })
+    }
+
+    /// One from the spool; nothing if it makes no sense.
+    pub(super) fn unpack(taken: Taken) -> Option<Self> {
+        let packed = Packed::decode(Bytes::from(taken.payload)).ok()?;
+        Some(Self {
+            service: packed.service,
+            start: taken.start,
+            request: Request {
+                body: packed.body,
+                size: usize::try_from(packed.size).ok()?,
+            },
+            sent: taken.sent,
+            strikes: taken.strikes,
+            is_repeat: taken.sent != Sent::Never,
+            not_before: Instant::now(),
+            ticket: Some(taken.ticket),
+        })
+    }
+
+    /// What goes on disk of it.
+    pub(super) fn pack(&self, is_on_its_way: bool) -> Entrusted {
+        let packed = Packed {
+            service: self.service.clone(),
+            size: self.request.size as u64,
+            body: self.request.body.clone(),
+        };
+        Entrusted {
+            sent: if is_on_its_way {
+                self.sent.on_its_way()
+            } else {
+                self.sent
+            },
+            is_on_its_way,
+            start: self.start,
+            payload: packed.encode_to_vec(),
+        }
+    }
+
+    /// Learns how a push of it ended. What may be with the server is sent once more after `late`, and so is what may be at fault itself.
+    pub(super) fn pushed(&mut self, outcome: &Outcome, late: Duration) -> Next {
+        let wait = match decide(outcome, self.request.size) {
+            Decision::Stored => return Next::Settled(Fate::Stored),
+            Decision::Retry(after) => after,
+            Decision::RetryRateLimited(after) if self.strikes < RATE_LIMITED_RETRIES => {
+                self.strikes += 1;
+                after
+            }
+            Decision::RetryOnceLate if self.sent == Sent::Never => {
+                self.sent = if outcome.may_be_stored() {
+                    Sent::Once
+                } else {
+                    Sent::Failed
+                };
+                late
+            }
+            Decision::RetryRateLimited(_) | Decision::RetryOnceLate | Decision::Drop => {
+                return Next::Settled(self.given_up(outcome));
+            }
+        };
+        self.is_repeat = true;
+        Next::Later(wait)
+    }
+
+    fn given_up(&self, outcome: &Outcome) -> Fate {
+        let message = outcome.message().to_owned();
+        // A refusal of the repeat says nothing of the first push.
+        if self.sent == Sent::Once || outcome.may_be_stored() {
+            return Fate::Unknown(message);
+        }
+        Fate::Dropped(Refusal {
+            reason: outcome.reason(),
+            message,
+        })
+    }
+
+    /// What becomes of it if it is too old for the server at `now_nanos` after the Unix epoch.
+    pub(super) fn aged(&self, now_nanos: i64) -> Option<Fate> {
+        if self.start >= oldest(now_nanos) {
+            return None;
+        }
+        let message = "the server takes nothing that began an hour ago".to_owned();
+        Some(match self.sent {
+            Sent::Once => Fate::Unknown(message),
+            _ => Fate::Dropped(Refusal {
+                reason: "too_old",
+                message,
+            }),
+        })
+    }
+}
+
+/// Begin of the oldest profile that the server still takes.
+pub(super) fn oldest(now_nanos: i64) -> i64 {
+    now_nanos.saturating_sub(OLDEST.as_nanos() as i64)
+}

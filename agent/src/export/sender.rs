@@ -1,0 +1,74 @@
+//! What is done with every profile on its way to one server: it is sent by its client, and its fate is counted and said.
+
+use super::complaints::Complaints;
+use super::config::PushLimits;
+use super::metrics::ExportMetrics;
+use super::pace::Pace;
+use super::parcel::Fate;
+use super::request::Refusal;
+use super::retry::Outcome;
+use bytes::Bytes;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::time::Instant;
+
+/// Sends the body of a push once.
+pub(super) type Push =
+    Box<dyn Fn(Bytes) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
+
+/// Nanoseconds since the Unix epoch.
+pub(super) type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
+
+pub(super) struct Sender {
+    /// Name of this host.
+    pub(super) node: String,
+    pub(super) limits: PushLimits,
+    pub(super) push: Push,
+    pub(super) clock: Clock,
+    pub(super) pace: Pace,
+    pub(super) metrics: ExportMetrics,
+    pub(super) complaints: Arc<Complaints>,
+    /// Profiles that a shutdown cut short.
+    pub(super) abandoned: AtomicU64,
+}
+
+impl Sender {
+    pub(super) fn now_nanos(&self) -> i64 {
+        (self.clock)()
+    }
+
+    pub(super) async fn push(&self, body: Bytes) -> Outcome {
+        let (begin, size) = (Instant::now(), body.len());
+        let outcome = (self.push)(body).await;
+        self.metrics.pushed(outcome.code(), size, begin.elapsed());
+        outcome
+    }
+
+    /// Counts what became of a profile of `service`.
+    pub(super) fn count(&self, fate: Fate, service: &str) {
+        match fate {
+            Fate::Stored => self.complaints.stored(),
+            Fate::Dropped(Refusal { reason, message }) => {
+                self.metrics.dropped(reason);
+                self.complaints.given_up(reason, service, &message);
+            }
+            Fate::Unknown(message) => {
+                self.metrics.unknown(1);
+                self.complaints.given_up("unknown", service, &message);
+            }
+        }
+    }
+
+    /// Counts a profile that had to make room in memory.
+    pub(super) fn queue_full(&self, service: &str) {
+        let message = "it takes profiles slower than they come, or not at all";
+        self.count(
+            Fate::Dropped(Refusal {
+                reason: "queue_full",
+                message: message.to_owned(),
+            }),
+            service,
+        );
+    }
+}

@@ -1,0 +1,457 @@
+//! Profiles on disk that a server does not take now: bounded, in order, and safe from crashes.
+//!
+//! ```text
+//!            append                    take                          settle
+//!  memory ───────────► file, synced ───────────► marked "on its way", ───────────► marked, synced; a file of
+//!                      before it counts          synced, then sent                 nothing but "done" is removed
+//! ```
+//!
+//! The mark before a push is what makes "at most twice" true whenever this process or the host dies: who finds it knows that the server may
+//! have the profile. Nothing here is read into memory but what is about to be sent, and 32 bytes of each profile.
+
+mod directory;
+mod segment;
+
+pub(super) use segment::Sent;
+
+use directory::Directory;
+use segment::{Entry, Record};
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+
+/// A profile as it is put on disk.
+#[derive(Debug)]
+pub(super) struct Entrusted {
+    pub(super) sent: Sent,
+    /// It is on its way to the server: not to be taken before it is settled.
+    pub(super) is_on_its_way: bool,
+    /// Begin, nanoseconds since the Unix epoch.
+    pub(super) start: i64,
+    pub(super) payload: Vec<u8>,
+}
+
+/// A profile that is to be sent.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) ticket: Ticket,
+    /// What came of it before.
+    pub(super) sent: Sent,
+    pub(super) strikes: u32,
+    pub(super) start: i64,
+    pub(super) payload: Vec<u8>,
+}
+
+/// Which profile on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    segment: u64,
+    slot: usize,
+}
+
+/// How much to take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Profiles that began before this are too old, nanoseconds since the Unix epoch.
+    pub(super) not_before: i64,
+    pub(super) profiles: usize,
+    /// Of payload; one profile may be more.
+    pub(super) bytes: usize,
+    pub(super) order: Order,
+}
+
+/// Which profiles are taken first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The oldest.
+    Oldest,
+    /// The oldest, but none that was tried.
+    Untried,
+    /// Those that were tried least.
+    LeastTried,
+}
+
+/// Profiles that are gone, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    pub(super) spool_full: u64,
+    pub(super) too_old: u64,
+    pub(super) corrupt: u64,
+    /// Sent as often as may be, or sent once and gone: the server may have them.
+    pub(super) unknown: u64,
+}
+
+/// The spool of one destination. What blocks on a disk must not be called where others wait.
+#[derive(Debug)]
+pub(super) struct Spool {
+    directory: Directory,
+    most_bytes: u64,
+    bytes: u64,
+    /// Oldest first.
+    segments: VecDeque<Segment>,
+    next_number: u64,
+    losses: Losses,
+}
+
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    bytes: u64,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    is_on_its_way: bool,
+    /// Times that the server refused it for now.
+    strikes: u32,
+}
+
+impl Slot {
+    fn of(entry: Entry) -> Slot {
+        Slot {
+            entry,
+            is_on_its_way: false,
+            strikes: 0,
+        }
+    }
+
+    fn waits(&self) -> bool {
+        !self.is_on_its_way && self.entry.sent != Sent::Done
+    }
+
+    fn tries(&self) -> u32 {
+        self.strikes + u32::from(self.entry.sent != Sent::Never)
+    }
+}
+
+impl Spool {
+    /// Opens the spool in the directory `path` with what is left in it.
+    pub(super) fn open(path: &Path, most_bytes: u64) -> io::Result<Spool> {
+        let directory = Directory::open(path)?;
+        let mut spool = Spool {
+            most_bytes,
+            bytes: 0,
+            segments: VecDeque::new(),
+            next_number: 0,
+            losses: Losses::default(),
+            directory,
+        };
+        for number in spool.directory.numbers()? {
+            spool.next_number = number.saturating_add(1);
+            match spool.adopt(number) {
+                Err(error) if is_damage(&error) => {
+                    // How many profiles it had is as unreadable as they are.
+                    spool.losses.corrupt += 1;
+                    // What cannot be removed is found again, and costs no more than this.
+                    let _ = spool.directory.remove(number);
+                }
+                other => other?,
+            }
+        }
+        spool.make_room(0);
+        Ok(spool)
+    }
+
+    /// Takes over a file that an earlier process has left.
+    fn adopt(&mut self, number: u64) -> io::Result<()> {
+        let file = self.directory.read(number)?;
+        let (mut entries, lost) = segment::scan(&file)?;
+        self.losses.corrupt += lost as u64;
+        for entry in &mut entries {
+            // Nobody was left to write down the answer.
+            if entry.sent == Sent::Twice {
+                entry.sent = Sent::Done;
+                self.losses.unknown += 1;
+                entry.mark(&file, Sent::Done)?;
+            }
+        }
+        file.sync_data()?;
+        let segment = Segment {
+            number,
+            bytes: file.metadata()?.len(),
+            slots: entries.into_iter().map(Slot::of).collect(),
+        };
+        self.bytes += segment.bytes;
+        self.segments.push_back(segment);
+        self.remove_done();
+        Ok(())
+    }
+
+    /// Puts profiles on disk, where they are when this returns. The oldest make room for them.
+    pub(super) fn append(&mut self, profiles: &[Entrusted]) -> io::Result<Vec<Ticket>> {
+        let records: Vec<Record<'_>> = profiles
+            .iter()
+            .map(|profile| Record {
+                sent: profile.sent,
+                start: profile.start,
+                payload: &profile.payload,
+            })
+            .collect();
+        let (bytes, entries) = segment::encode(&records);
+        if bytes.len() as u64 > self.most_bytes {
+            return Err(io::Error::other("one interval is larger than --spool-size"));
+        }
+        self.make_room(bytes.len() as u64);
+        let number = self.next_number;
+        self.directory.write(number, &bytes)?;
+        self.next_number += 1;
+        self.bytes += bytes.len() as u64;
+        let slots = entries
+            .into_iter()
+            .zip(profiles)
+            .map(|(entry, profile)| Slot {
+                is_on_its_way: profile.is_on_its_way,
+                ..Slot::of(entry)
+            });
+        self.segments.push_back(Segment {
+            number,
+            bytes: bytes.len() as u64,
+            slots: slots.collect(),
+        });
+        Ok((0..profiles.len())
+            .map(|slot| Ticket {
+                segment: number,
+                slot,
+            })
+            .collect())
+    }
+
+    /// Drops the oldest until `more` bytes fit.
+    fn make_room(&mut self, more: u64) {
+        while self.bytes + more > self.most_bytes
+            && let Some(oldest) = self.segments.pop_front()
+        {
+            self.bytes -= oldest.bytes;
+            // If it stays there, the next start finds it, and has too much once more.
+            let _ = self.directory.remove(oldest.number);
+            for slot in oldest.slots.iter().filter(|slot| slot.waits()) {
+                self.losses.gone(slot.entry.sent);
+            }
+        }
+    }
+
+    /// Profiles that wait to be taken.
+    pub(super) fn waiting(&self) -> usize {
+        let slots = self.segments.iter().flat_map(|segment| &segment.slots);
+        slots.filter(|slot| slot.waits()).count()
+    }
+
+    /// Bytes on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What was lost since this was last asked.
+    pub(super) fn losses(&mut self) -> Losses {
+        std::mem::take(&mut self.losses)
+    }
+
+    /// Takes profiles to be sent, oldest first. Whatever happens next, the disk knows that they may be with the server.
+    pub(super) fn take(&mut self, wanted: Wanted) -> io::Result<Vec<Taken>> {
+        let mut taken = Vec::new();
+        for (at, slots) in self.choose(wanted) {
+            taken.extend(self.take_from(at, &slots)?);
+        }
+        self.remove_done();
+        Ok(taken)
+    }
+
+    /// The places of segments, and of slots in them.
+    fn choose(&mut self, wanted: Wanted) -> Vec<(usize, Vec<usize>)> {
+        let mut candidates = Vec::new();
+        for (at, segment) in self.segments.iter_mut().enumerate() {
+            for (place, slot) in segment.slots.iter_mut().enumerate() {
+                if !slot.waits() {
+                    continue;
+                }
+                if slot.entry.start < wanted.not_before {
+                    self.losses.aged(slot.entry.sent);
+                    // Its file goes when all of it is done, and is as old as this one.
+                    slot.entry.sent = Sent::Done;
+                    continue;
+                }
+                candidates.push((at, place, slot.tries(), slot.entry.length()));
+            }
+        }
+        match wanted.order {
+            Order::Oldest => {}
+            Order::Untried => candidates.retain(|(_, _, tries, _)| *tries == 0),
+            Order::LeastTried => candidates.sort_by_key(|(_, _, tries, _)| *tries),
+        }
+        let mut chosen: Vec<(usize, Vec<usize>)> = Vec::new();
+        let mut bytes = 0;
+        for (at, place, _, length) in candidates.into_iter().take(wanted.profiles) {
+            bytes += length;
+            if bytes > wanted.bytes && !chosen.is_empty() {
+                break;
+            }
+            match chosen.last_mut() {
+                Some((last, places)) if *last == at => places.push(place),
+                _ => chosen.push((at, vec![place])),
+            }
+        }
+        chosen
+    }
+
+    fn take_from(&mut self, at: usize, places: &[usize]) -> io::Result<Vec<Taken>> {
+        let Some(segment) = self.segments.get_mut(at) else {
+            return Ok(Vec::new());
+        };
+        let file = match self.directory.read(segment.number) {
+            Ok(file) => file,
+            Err(error) if is_damage(&error) => {
+                segment.give_up(&mut self.losses);
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut taken = Vec::new();
+        for place in places {
+            let Some(slot) = segment.slots.get_mut(*place) else {
+                continue;
+            };
+            let sent = slot.entry.sent;
+            let marked = slot.entry.read(&file).and_then(|payload| {
+                slot.entry.mark(&file, sent.on_its_way())?;
+                Ok(payload)
+            });
+            match marked {
+                Ok(payload) => taken.push(Taken {
+                    ticket: Ticket {
+                        segment: segment.number,
+                        slot: *place,
+                    },
+                    sent,
+                    strikes: slot.strikes,
+                    start: slot.entry.start,
+                    payload,
+                }),
+                Err(error) if is_damage(&error) => {
+                    slot.entry.sent = Sent::Done;
+                    self.losses.corrupt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        file.sync_data()?;
+        for profile in &taken {
+            if let Some(slot) = segment.slots.get_mut(profile.ticket.slot) {
+                slot.is_on_its_way = true;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Writes down what came of profiles that were taken, or were on their way when they were put here. An error leaves what is known in
+    /// memory as it should be, and on disk as it was.
+    pub(super) fn settle(&mut self, outcomes: &[(Ticket, Sent, u32)]) -> io::Result<()> {
+        let mut marked = Ok(());
+        for (ticket, sent, strikes) in outcomes {
+            let at = self
+                .segments
+                .binary_search_by_key(&ticket.segment, |segment| segment.number);
+            let slot = at
+                .ok()
+                .and_then(|at| self.segments.get_mut(at)?.slots.get_mut(ticket.slot));
+            match slot {
+                Some(slot) => {
+                    slot.entry.sent = *sent;
+                    slot.is_on_its_way = false;
+                    slot.strikes = *strikes;
+                }
+                // It had to make room meanwhile.
+                None => self.losses.gone(*sent),
+            }
+        }
+        for of_segment in outcomes.chunk_by(|(a, ..), (b, ..)| a.segment == b.segment) {
+            let result = self.mark(of_segment);
+            marked = marked.and(result);
+        }
+        self.remove_done();
+        marked
+    }
+
+    /// Marks profiles of one segment.
+    fn mark(&self, outcomes: &[(Ticket, Sent, u32)]) -> io::Result<()> {
+        let Some((Ticket { segment, .. }, ..)) = outcomes.first() else {
+            return Ok(());
+        };
+        let Ok(at) = self
+            .segments
+            .binary_search_by_key(segment, |segment| segment.number)
+        else {
+            return Ok(());
+        };
+        let file = self.directory.read(*segment)?;
+        for (ticket, sent, _) in outcomes {
+            let slot = self
+                .segments
+                .get(at)
+                .and_then(|segment| segment.slots.get(ticket.slot));
+            if let Some(slot) = slot {
+                slot.entry.mark(&file, *sent)?;
+            }
+        }
+        file.sync_data()
+    }
+
+    /// Removes the files that need nothing more.
+    fn remove_done(&mut self) {
+        let (directory, bytes) = (&self.directory, &mut self.bytes);
+        self.segments.retain(|segment| {
+            let is_done = segment
+                .slots
+                .iter()
+                .all(|slot| slot.entry.sent == Sent::Done);
+            if is_done {
+                *bytes -= segment.bytes;
+                // What stays there is found at the next start, and is done or too old.
+                let _ = directory.remove(segment.number);
+            }
+            !is_done
+        });
+    }
+}
+
+impl Segment {
+    fn give_up(&mut self, losses: &mut Losses) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.waits()) {
+            slot.entry.sent = Sent::Done;
+            losses.corrupt += 1;
+        }
+    }
+}
+
+impl Losses {
+    /// A profile had to make room.
+    fn gone(&mut self, sent: Sent) {
+        match sent {
+            Sent::Never | Sent::Failed => self.spool_full += 1,
+            Sent::Once | Sent::Twice => self.unknown += 1,
+            Sent::Done => {}
+        }
+    }
+
+    /// A profile is too old for the server.
+    fn aged(&mut self, sent: Sent) {
+        match sent {
+            Sent::Never | Sent::Failed => self.too_old += 1,
+            Sent::Once | Sent::Twice => self.unknown += 1,
+            Sent::Done => {}
+        }
+    }
+}
+
+/// Whether it is this file that is at fault, and not the disk.
+fn is_damage(error: &io::Error) -> bool {
+    // The last two are what a link and a directory in its place are answered by.
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
+    ) || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR))
+}
+
+#[cfg(test)]
+mod tests;

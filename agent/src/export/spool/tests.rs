@@ -1,0 +1,245 @@
+//! What is on disk after what: restarts are played by opening the same directory again.
+
+use super::*;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+const ALL: Wanted = Wanted {
+    not_before: 0,
+    profiles: usize::MAX,
+    bytes: usize::MAX,
+    order: Order::Oldest,
+};
+
+fn profile(start: i64) -> Entrusted {
+    Entrusted {
+        sent: Sent::Never,
+        is_on_its_way: false,
+        start,
+        payload: format!("profile {start}").into_bytes(),
+    }
+}
+
+fn open(directory: &TempDir) -> Spool {
+    Spool::open(&directory.path().join("spool"), 1 << 20).unwrap()
+}
+
+/// A spool with these profiles, a file each.
+fn spool(directory: &TempDir, starts: impl IntoIterator<Item = i64>) -> Spool {
+    let mut spool = open(directory);
+    for start in starts {
+        spool.append(&[profile(start)]).unwrap();
+    }
+    spool
+}
+
+fn take(spool: &mut Spool, wanted: Wanted) -> Vec<i64> {
+    let taken = spool.take(wanted).unwrap();
+    for taken in &taken {
+        assert_eq!(taken.payload, format!("profile {}", taken.start).as_bytes());
+    }
+    taken.iter().map(|taken| taken.start).collect()
+}
+
+fn files(directory: &TempDir) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory.path().join("spool")).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// What was put there comes back after a restart, in order, with its time; nothing is readable for others.
+#[test]
+fn survives_restarts_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(spool(&directory, [1, 2, 3]));
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&directory.path().join("spool")), 0o700);
+    assert!(files(&directory).iter().all(|file| mode(file) == 0o600));
+    let mut again = open(&directory);
+    again.append(&[profile(4), profile(5)]).unwrap();
+    assert_eq!(again.waiting(), 5);
+    assert_eq!(take(&mut again, ALL), [1, 2, 3, 4, 5]);
+    assert_eq!((again.waiting(), take(&mut again, ALL).len()), (0, 0));
+}
+
+/// What the server has is not there after a restart; what it refused for now is as it was.
+#[test]
+fn outcomes_survive_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = open(&directory);
+    first
+        .append(&[profile(1), profile(2), profile(3), profile(4)])
+        .unwrap();
+    let tickets: Vec<Ticket> = first.take(ALL).unwrap().iter().map(|t| t.ticket).collect();
+    first
+        .settle(&[
+            (tickets[0], Sent::Done, 0),
+            (tickets[1], Sent::Never, 0),
+            (tickets[2], Sent::Failed, 0),
+        ])
+        .unwrap();
+    drop(first);
+    let mut second = open(&directory);
+    let taken = second.take(ALL).unwrap();
+    let states: Vec<(i64, Sent)> = taken.iter().map(|t| (t.start, t.sent)).collect();
+    // Of the last one the answer was never written down.
+    assert_eq!(
+        states,
+        [(2, Sent::Never), (3, Sent::Failed), (4, Sent::Once)]
+    );
+    let done: Vec<_> = taken.iter().map(|t| (t.ticket, Sent::Done, 0)).collect();
+    second.settle(&done).unwrap();
+    assert!(files(&directory).is_empty());
+    assert_eq!(second.bytes(), 0);
+}
+
+/// However often the process dies with a profile on its way: the second time is the last, and is counted.
+#[test]
+fn nothing_is_sent_three_times() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(spool(&directory, [1]));
+    let mut sent = 0;
+    let mut unknown = 0;
+    for _ in 0..5 {
+        let mut spool = open(&directory);
+        unknown += spool.losses().unknown;
+        sent += take(&mut spool, ALL).len();
+    }
+    assert_eq!((sent, unknown), (2, 1));
+    assert!(files(&directory).is_empty());
+}
+
+/// What is put there in flight is not taken until it is settled, and counts as sent after a restart.
+#[test]
+fn in_flight_is_not_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = open(&directory);
+    let flying = Entrusted {
+        sent: Sent::Once,
+        is_on_its_way: true,
+        ..profile(1)
+    };
+    let tickets = first.append(&[flying, profile(2)]).unwrap();
+    assert_eq!(take(&mut first, ALL), [2]);
+    drop(first);
+    let mut second = open(&directory);
+    assert_eq!(second.take(ALL).unwrap()[0].sent, Sent::Once);
+    second.settle(&[(tickets[0], Sent::Once, 0)]).unwrap();
+    assert_eq!(second.waiting(), 1);
+}
+
+/// The oldest make room, and are counted; what is larger than all of it is refused.
+#[test]
+fn bounded_in_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let large = |start| Entrusted {
+        payload: vec![7; 1000],
+        ..profile(start)
+    };
+    let mut spool = Spool::open(&path, 5000).unwrap();
+    for start in 0..20 {
+        spool.append(&[large(start)]).unwrap();
+        let on_disk: u64 = files(&directory)
+            .iter()
+            .map(|file| fs::metadata(file).unwrap().len())
+            .sum();
+        assert!(on_disk <= 5000 && on_disk == spool.bytes());
+    }
+    assert_eq!((spool.waiting(), spool.losses().spool_full), (4, 16));
+    let all: Vec<Entrusted> = (0..5).map(large).collect();
+    assert!(spool.append(&all).is_err());
+    assert_eq!(spool.waiting(), 4);
+    // A smaller bound counts from the next start on.
+    drop(spool);
+    let mut spool = Spool::open(&path, 2500).unwrap();
+    assert_eq!((spool.waiting(), spool.losses().spool_full), (2, 2));
+}
+
+/// What is too old goes without being read, by the time of each profile; a clock that was wrong blocks nothing.
+#[test]
+fn bounded_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [i64::MIN, 99, 100, i64::MAX]);
+    let wanted = Wanted {
+        not_before: 100,
+        ..ALL
+    };
+    assert_eq!(take(&mut spool, wanted), [100, i64::MAX]);
+    assert_eq!(spool.losses().too_old, 2);
+    assert_eq!(files(&directory).len(), 2);
+}
+
+/// In an outage what has been tried least comes first, else the oldest; what is taken at once is bounded.
+#[test]
+fn what_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [1, 2, 3]);
+    let one = Wanted { profiles: 1, ..ALL };
+    let ordered = |order| Wanted { order, ..one };
+    let first = spool.take(one).unwrap()[0].ticket;
+    spool.settle(&[(first, Sent::Never, 1)]).unwrap();
+    assert_eq!(take(&mut spool, ordered(Order::LeastTried)), [2]);
+    assert_eq!(take(&mut spool, one), [1]);
+    spool.settle(&[(first, Sent::Never, 2)]).unwrap();
+    assert_eq!(take(&mut spool, ordered(Order::Untried)), [3]);
+    assert!(take(&mut spool, ordered(Order::Untried)).is_empty());
+    assert_eq!(take(&mut spool, ordered(Order::LeastTried)), [1]);
+    spool.append(&[profile(3)]).unwrap();
+    let bytes = Wanted { bytes: 1, ..ALL };
+    spool.append(&[profile(4)]).unwrap();
+    assert_eq!(take(&mut spool, bytes), [3]);
+}
+
+/// A damaged file, one that was cut, one that was replaced and one that is gone cost what was in them; so does what was never a file of
+/// ours. All of it is counted.
+#[test]
+fn damage_costs_itself() {
+    for restart in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = spool(&directory, 1..=6);
+        let paths = files(&directory);
+        let mut damaged = fs::read(&paths[0]).unwrap();
+        *damaged.last_mut().unwrap() ^= 1;
+        fs::write(&paths[0], damaged).unwrap();
+        fs::write(&paths[1], &fs::read(&paths[1]).unwrap()[..30]).unwrap();
+        fs::write(&paths[2], "nonsense").unwrap();
+        fs::remove_file(&paths[3]).unwrap();
+        symlink(&paths[5], &paths[3]).unwrap();
+        fs::remove_file(&paths[4]).unwrap();
+        fs::create_dir(&paths[4]).unwrap();
+        fs::write(directory.path().join("spool/notes.txt"), "mine").unwrap();
+        fs::write(
+            directory.path().join("spool/00000000000000000009.new"),
+            "half",
+        )
+        .unwrap();
+        if restart {
+            drop(first);
+            first = open(&directory);
+            let left = files(&directory);
+            assert!(left.iter().all(|path| path.extension().unwrap() != "new"));
+        }
+        assert_eq!(take(&mut first, ALL), [6], "restart: {restart}");
+        assert_eq!(first.losses().corrupt, 5, "restart: {restart}");
+    }
+}
+
+/// A second agent on one directory, a directory of others, and a link in its place are refused in a sentence.
+#[test]
+fn foreign_directories_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let first = Spool::open(&path, 1 << 20).unwrap();
+    let refused = |path: &Path| Spool::open(path, 1 << 20).unwrap_err().to_string();
+    assert!(refused(&path).contains("another agent"));
+    drop(first);
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    assert!(refused(&path).contains("chmod 700"));
+    let link = directory.path().join("link");
+    symlink(&path, &link).unwrap();
+    refused(&link);
+}
