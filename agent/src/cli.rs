@@ -4,6 +4,7 @@ mod check;
 mod value;
 
 pub(crate) use check::{Output, Target, is_page_token};
+pub(crate) use value::LabelKeys;
 
 use crate::secret::Secret;
 use clap::{
@@ -186,6 +187,10 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) runtimes: RuntimeArgs,
 
+    /// Whose profiles are, and how many there are.
+    #[command(flatten)]
+    pub(crate) owners: OwnerArgs,
+
     /// Pyroscope server to push to [default: none, nothing leaves the host]
     #[arg(long, value_name = "URL", value_parser = value::server_url)]
     pub(crate) pyroscope_url: Option<Url>,
@@ -209,6 +214,26 @@ pub(crate) struct AgentArgs {
     /// Tenant of a server for several, the header X-Scope-OrgID
     #[arg(long, value_name = "TENANT", value_parser = value::tenant_id)]
     pub(crate) pyroscope_tenant_id: Option<String>,
+}
+
+/// Whose profiles are, and how many there are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OwnerArgs {
+    /// Labels of pods that profiles carry too, as app.kubernetes.io/part-of,team
+    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true, value_parser = value::label_keys)]
+    pub(crate) pod_labels: LabelKeys,
+
+    /// Annotations of pods that profiles carry as labels
+    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true, value_parser = value::label_keys)]
+    pub(crate) pod_annotations: LabelKeys,
+
+    /// Owners at a time; beyond, those with the least CPU time are one, `other`
+    #[arg(long, value_name = "N", default_value = "500", value_parser = value::max_owners())]
+    pub(crate) max_owners: u64,
+
+    /// Owners with less than this part of all CPU time are one, `other`, as 0.1%
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = value::share)]
+    pub(crate) min_share: f64,
 }
 
 /// Where container runtimes are asked for the names of containers.

@@ -2,6 +2,7 @@
 
 use super::addresses;
 use crate::cli::{Symbols, WORKER};
+use crate::owner::OwnerCounts;
 use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
 use std::collections::HashMap;
@@ -35,6 +36,8 @@ pub(crate) struct NamingTrouble {
     pub(crate) unnamed: u64,
     /// The kernel gives no names.
     pub(crate) kernel: bool,
+    /// What became of owners.
+    pub(crate) owners: OwnerCounts,
     /// What went wrong with workers, which read files.
     pub(crate) worker: WorkerStats,
 }
