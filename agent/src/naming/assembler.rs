@@ -5,7 +5,7 @@ use super::encode::{OwnerProfiles, owner_profiles, thread_profile};
 use super::names::{Namer, Names, NamingTrouble, keep};
 use super::tally::{OwnerTally, Span, ThreadTally};
 use crate::cli::Symbols;
-use crate::profile::OwnerProfile;
+use crate::profile::{OwnerProfile, Profiles};
 use crate::sampling::{CaptureId, Sample, Window};
 use bpf::{Counters, Outcome};
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub(crate) enum Delivery {
         /// Samples lost in it.
         lost: u64,
         /// What it has counted.
-        profiles: Vec<Arc<OwnerProfile>>,
+        profiles: Profiles,
     },
     /// An interval is over: its profiles take the place of those of its windows.
     Interval {
@@ -141,21 +141,20 @@ impl Assembler {
                 tally.add(sample);
             }
         }
-        let profiles = if window.closes_interval {
-            Vec::new()
-        } else {
-            self.encode(&tally)
-        };
+        for (word, name) in &tally.names {
+            keep(&mut self.interval.names, *word, name);
+        }
         let lost = window.counters.ticks_lost + window.counters.counts_full;
         if let (Some(deliver), Some(span)) = (&mut self.deliver, tally.span) {
+            let profiles = match window.closes_interval {
+                true => Profiles::default(),
+                false => counted(tally, self.period),
+            };
             deliver(Delivery::Window {
                 span,
                 lost,
                 profiles,
             });
-        }
-        for (word, name) in &tally.names {
-            keep(&mut self.interval.names, *word, name);
         }
         if window.closes_interval {
             self.end_interval();
@@ -213,4 +212,11 @@ impl Assembler {
             });
         }
     }
+}
+
+/// Profiles of a window: within seconds they are part of an interval's, and it is those that count what is left out.
+fn counted(tally: OwnerTally, period: u64) -> Profiles {
+    Profiles::counted(tally.bytes(), move || {
+        owner_profiles(&tally, period).profiles
+    })
 }

@@ -4,12 +4,16 @@ use super::names::Names;
 use crate::owner::Owner;
 use crate::sampling::Sample;
 use bpf::{Thread, ThreadNames, Word};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Distinct stacks that are kept of one capture. Beyond, samples are counted, but not kept.
 const CAPTURE_STACKS: usize = 2_000_000;
+
+/// What an entry of a table of stacks or names takes beside the stack or name, about: itself in a table half full, and the counts of
+/// an `Arc`.
+const ENTRY_BYTES: usize = 2 * size_of::<(Arc<[Word]>, Sums)>() + 16;
 
 /// What was added up for one stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +57,13 @@ pub(super) struct OwnerTally {
 impl OwnerTally {
     pub(super) fn extend(&mut self, start_unix_nanos: i64, duration: Duration) {
         Span::extend(&mut self.span, start_unix_nanos, duration);
+    }
+
+    /// Memory that it takes, about; names are the namer's.
+    pub(super) fn bytes(&self) -> usize {
+        let stacks = self.owners.values().flat_map(HashMap::keys);
+        let stacks = stacks.map(|stack| size_of_val::<[Word]>(stack) + ENTRY_BYTES);
+        stacks.sum::<usize>() + self.names.len() * ENTRY_BYTES
     }
 
     pub(super) fn add(&mut self, sample: &Sample) {
