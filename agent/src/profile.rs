@@ -2,7 +2,8 @@
 
 use crate::owner::Owner;
 use bytes::Bytes;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// On-CPU profile of one owner over one stretch of time, encoded once for all its readers, and checked before: Pyroscope keeps it as it
@@ -23,4 +24,54 @@ pub(crate) struct OwnerProfile {
     pub(crate) pprof: Bytes,
     /// Bytes of it before compression, by which the server counts.
     pub(crate) raw_bytes: usize,
+}
+
+/// Profiles by owner of one stretch of time.
+#[derive(Clone, Debug)]
+pub(crate) enum Profiles {
+    /// They are there.
+    Encoded(Vec<Arc<OwnerProfile>>),
+    /// They are encoded when somebody looks, which for most windows nobody does before they are part of an interval.
+    Counted(Arc<CountedProfiles>),
+}
+
+/// What was counted, or the profiles of it as soon as somebody has looked.
+#[derive(Debug)]
+pub(crate) struct CountedProfiles {
+    profiles: LazyLock<Vec<Arc<OwnerProfile>>, Encode>,
+    /// Memory that what was counted takes; the profiles take less.
+    pub(crate) bytes: usize,
+}
+
+type Encode = Box<dyn FnOnce() -> Vec<Arc<OwnerProfile>> + Send>;
+
+impl Profiles {
+    /// What takes so many `bytes` until it is encoded.
+    pub(crate) fn counted(
+        bytes: usize,
+        encode: impl FnOnce() -> Vec<Arc<OwnerProfile>> + Send + 'static,
+    ) -> Self {
+        let encode: Encode = Box::new(encode);
+        Self::Counted(Arc::new(CountedProfiles {
+            profiles: LazyLock::new(encode),
+            bytes,
+        }))
+    }
+}
+
+impl Default for Profiles {
+    fn default() -> Self {
+        Self::Encoded(Vec::new())
+    }
+}
+
+impl Deref for Profiles {
+    type Target = [Arc<OwnerProfile>];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Encoded(profiles) => profiles,
+            Self::Counted(counted) => &counted.profiles,
+        }
+    }
 }

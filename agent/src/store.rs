@@ -1,7 +1,7 @@
 //! The last hour of profiles, in bounded memory, for the page and its downloads.
 
 use crate::owner::Owner;
-use crate::profile::OwnerProfile;
+use crate::profile::{OwnerProfile, Profiles};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,7 @@ pub(crate) struct Stretch {
     /// Ticks that were lost.
     pub(crate) lost: u64,
     /// The profiles: none where nothing ran.
-    pub(crate) profiles: Vec<Arc<OwnerProfile>>,
+    pub(crate) profiles: Profiles,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ impl Store {
             start_unix_nanos: interval.start,
             duration: Duration::ZERO,
             lost: 0,
-            profiles,
+            profiles: Profiles::Encoded(profiles),
         };
         kept.stretches.retain(|window| {
             let replaced = interval.contains(&window.start_unix_nanos);
@@ -101,10 +101,9 @@ impl Store {
         };
         if let Some(mut stretch) = kept.stretches.remove(at) {
             kept.bytes -= stretch.bytes();
-            stretch
-                .profiles
-                .retain(|profile| !owners.contains(&profile.owner));
-            stretch.profiles.extend(profiles);
+            let others = stretch.profiles.iter();
+            let others = others.filter(|profile| !owners.contains(&profile.owner));
+            stretch.profiles = Profiles::Encoded(others.cloned().chain(profiles).collect());
             kept.insert(at, stretch, self.budget);
         }
     }
@@ -129,10 +128,12 @@ impl Store {
         range: Range<i64>,
     ) -> Vec<Arc<OwnerProfile>> {
         let nanos = range.start.saturating_mul(1_000_000)..range.end.saturating_mul(1_000_000);
-        self.stretches(nanos)
-            .into_iter()
-            .flat_map(|stretch| stretch.profiles)
+        let stretches = self.stretches(nanos);
+        stretches
+            .iter()
+            .flat_map(|stretch| stretch.profiles.iter())
             .filter(|profile| owner.is_none_or(|owner| *profile.owner == *owner))
+            .cloned()
             .collect()
     }
 
@@ -159,16 +160,19 @@ impl Store {
 
 impl Stretch {
     fn bytes(&self) -> usize {
-        let profiles: usize = self.profiles.iter().map(|profile| cost(profile)).sum();
+        let profiles = match &self.profiles {
+            Profiles::Encoded(profiles) => profiles.iter().map(|profile| cost(profile)).sum(),
+            Profiles::Counted(counted) => counted.bytes,
+        };
         size_of::<Self>() + profiles
     }
 
     /// Lets go of the profiles with the least CPU time, until the rest fits.
     fn shrink_to(&mut self, budget: usize) {
-        self.profiles
-            .sort_by_key(|profile| std::cmp::Reverse(profile.cpu_nanos));
+        let mut profiles = self.profiles.to_vec();
+        profiles.sort_by_key(|profile| std::cmp::Reverse(profile.cpu_nanos));
         let mut bytes = size_of::<Self>();
-        self.profiles.retain(|profile| {
+        profiles.retain(|profile| {
             let with_it = bytes + cost(profile);
             let fits = with_it <= budget;
             if fits {
@@ -176,6 +180,7 @@ impl Stretch {
             }
             fits
         });
+        self.profiles = Profiles::Encoded(profiles);
     }
 }
 
@@ -211,6 +216,7 @@ impl Kept {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     const SECOND: i64 = 1_000_000_000;
 
@@ -235,7 +241,7 @@ mod tests {
             start_unix_nanos: start * SECOND,
             duration: Duration::from_secs(5),
             lost: 2,
-            profiles,
+            profiles: Profiles::Encoded(profiles),
         }
     }
 
@@ -343,6 +349,37 @@ mod tests {
             names(&store.profiles(None, 0..i64::MAX)),
             ["99", "98", "97", "96"]
         );
+    }
+
+    /// A window that nobody looks at is never encoded, one that somebody does once; and one that takes more than everything allowed is
+    /// encoded, of which as much stays as fits.
+    #[test]
+    fn windows_are_encoded_when_somebody_looks() {
+        let encoded = Arc::new(AtomicUsize::new(0));
+        let counted = |start, bytes| {
+            let encoded = Arc::clone(&encoded);
+            let profiles = Profiles::counted(bytes, move || {
+                encoded.fetch_add(1, Ordering::Relaxed);
+                vec![profile("a", start, 1, 1000)]
+            });
+            Stretch {
+                profiles,
+                ..window(start, vec![])
+            }
+        };
+        let store = Store::new(10_000);
+        store.add_window(counted(5, 4000));
+        assert!((4000..5000).contains(&store.bytes()));
+        store.close_interval(0..15 * SECOND, vec![]);
+        store.add_window(counted(20, 4000));
+        assert_eq!(encoded.load(Ordering::Relaxed), 0);
+        for _ in 0..2 {
+            assert_eq!(names(&store.profiles(None, 0..i64::MAX)), ["a"]);
+        }
+        assert_eq!(encoded.load(Ordering::Relaxed), 1);
+        store.add_window(counted(25, 40_000));
+        assert_eq!(encoded.load(Ordering::Relaxed), 2);
+        assert!((1000..10_000).contains(&store.bytes()));
     }
 
     /// An hour back and no further; a clock that jumps a day ahead or to the ends of time breaks nothing.

@@ -2,23 +2,54 @@
 
 use crate::Error;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 const STAT: &str = "/proc/stat";
 /// Nanoseconds of one unit in /proc/stat: USER_HZ is 100 on every architecture the kernel runs on here.
 pub(crate) const IDLE_GRAIN_NANOS: u64 = 10_000_000;
 
-/// Numbers of the CPUs that are online now.
-pub fn online() -> Result<BTreeSet<u32>, Error> {
-    let list = fs::read_to_string(ONLINE).map_err(|source| Error::Read {
+/// The list of online CPUs, kept open to be looked at often.
+pub struct Watch {
+    list: File,
+    before: Vec<u8>,
+}
+
+impl Watch {
+    /// Whatever is online now is new.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self {
+            list: File::open(ONLINE).map_err(unreadable)?,
+            before: Vec::new(),
+        })
+    }
+
+    /// Whether other CPUs are online than at the last call.
+    pub fn has_changed(&mut self) -> Result<bool, Error> {
+        // The kernel writes it into a page, so it is never longer.
+        let mut page = [0; 4096];
+        let length = self.list.read_at(&mut page, 0).map_err(unreadable)?;
+        let now = page.get(..length).unwrap_or_default();
+        let has_changed = self.before != now;
+        if has_changed {
+            self.before = now.to_vec();
+        }
+        Ok(has_changed)
+    }
+}
+
+fn unreadable(source: std::io::Error) -> Error {
+    Error::Read {
         path: ONLINE,
         source,
-    })?;
-    parse(&list).ok_or(Error::Read {
-        path: ONLINE,
-        source: std::io::ErrorKind::InvalidData.into(),
-    })
+    }
+}
+
+/// Numbers of the CPUs that are online now.
+pub fn online() -> Result<BTreeSet<u32>, Error> {
+    let list = fs::read_to_string(ONLINE).map_err(unreadable)?;
+    parse(&list).ok_or_else(|| unreadable(std::io::ErrorKind::InvalidData.into()))
 }
 
 /// Nanoseconds each CPU has been idle since boot, waiting for I/O included.
@@ -50,6 +81,14 @@ fn parse(list: &str) -> Option<BTreeSet<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is online is news at the first look, and none at the next.
+    #[test]
+    fn only_changes_are_news() {
+        let mut watch = Watch::new().unwrap();
+        assert!(watch.has_changed().unwrap());
+        assert!(!watch.has_changed().unwrap());
+    }
 
     #[test]
     fn lists_are_read_as_the_kernel_writes_them() {

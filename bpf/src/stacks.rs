@@ -86,13 +86,13 @@ fn parse(bytes: &[u8]) -> Option<Record> {
     };
     let length = number(offset_of!(types::stack_record, length))? as usize;
     let words = words.get(..length.checked_mul(size_of::<Word>())?)?;
-    let words = words.chunks_exact(size_of::<Word>());
-    let word = |bytes: &[u8]| Some(Word::from_raw(u64::from_ne_bytes(bytes.try_into().ok()?)));
+    let (words, _) = words.as_chunks();
+    let word = |bytes: &[u8; size_of::<Word>()]| Word::from_raw(u64::from_ne_bytes(*bytes));
     Some(Record {
         hash: u64::from_ne_bytes(*header.first_chunk()?),
         window: number(offset_of!(types::stack_record, window))?,
         tgid: number(offset_of!(types::stack_record, tgid))?,
-        words: words.filter_map(word).collect(),
+        words: words.iter().map(word).collect(),
     })
 }
 

@@ -2,9 +2,8 @@
 
 use std::io::{self, Read, Write};
 
-use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
-use flate2::write::GzEncoder;
+use flate2::{Compress, CompressError, Compression, FlushCompress, Status};
 use prost::Message;
 
 use crate::pprof::Profile;
@@ -48,11 +47,61 @@ impl DecodeError {
 /// half its time.
 const LEVEL: Compression = Compression::new(3);
 
+/// Bits of the largest window of deflate.
+const WINDOW_BITS: u8 = 15;
+
 /// Writes `profile` to `out`, gzip'd, and gives `out` back. Errors are those of `out`.
-pub fn encode<W: Write>(profile: &Profile, out: W) -> io::Result<W> {
-    let mut gzip = GzEncoder::new(out, LEVEL);
-    gzip.write_all(&profile.encode_to_vec())?;
-    gzip.finish()
+pub fn encode<W: Write>(profile: &Profile, mut out: W) -> io::Result<W> {
+    let encoded = Encoder::default()
+        .encode(profile)
+        .map_err(io::Error::other)?;
+    out.write_all(&encoded.bytes)?;
+    Ok(out)
+}
+
+/// A profile as bytes.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// Protobuf in gzip.
+    pub bytes: Vec<u8>,
+    /// How many they were before compression.
+    pub raw_bytes: usize,
+}
+
+/// Encodes one profile after the other: what a compressor needs to begin, 300 KB that are cleared, costs as much as it costs to compress
+/// a small profile.
+#[derive(Debug)]
+pub struct Encoder(Compress);
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Encoder(Compress::new_gzip(LEVEL, WINDOW_BITS))
+    }
+}
+
+impl Encoder {
+    /// The bytes of `profile`.
+    pub fn encode(&mut self, profile: &Profile) -> Result<Encoded, CompressError> {
+        let raw = profile.encode_to_vec();
+        // A quarter is what profiles of deep stacks come to.
+        let mut bytes = Vec::with_capacity(raw.len() / 4 + 64);
+        self.0.reset();
+        loop {
+            let taken = usize::try_from(self.0.total_in()).unwrap_or(usize::MAX);
+            let rest = raw.get(taken..).unwrap_or_default();
+            match self
+                .0
+                .compress_vec(rest, &mut bytes, FlushCompress::Finish)?
+            {
+                Status::StreamEnd => break,
+                Status::Ok | Status::BufError => bytes.reserve(bytes.len() / 2 + 64),
+            }
+        }
+        Ok(Encoded {
+            bytes,
+            raw_bytes: raw.len(),
+        })
+    }
 }
 
 /// Reads a profile, gzip'd (in one or several members) or plain, of at most `budget` bytes uncompressed.

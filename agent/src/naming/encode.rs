@@ -5,15 +5,15 @@ use super::tally::{OwnerTally, Span, Sums, ThreadTally};
 use crate::owner::Owner;
 use crate::profile::OwnerProfile;
 use bpf::Word;
+use flate2::CompressError;
+use hashbrown::HashMap;
 use pprof_proto::builder::{LabelValue, Line, LocationId, Mapping, ProfileBuilder};
+use pprof_proto::encode::Encoder;
 use pprof_proto::kind::PROCESS_CPU;
 use pprof_proto::pprof::Profile;
+use pprof_proto::split::split;
 use pprof_proto::validate::{Invalid, validate};
-use pprof_proto::{encode, split};
-use prost::Message;
-use std::collections::HashMap;
 use std::fmt::Display;
-use std::io;
 use std::sync::Arc;
 use symbolizer::Symbolized;
 
@@ -31,12 +31,13 @@ pub(super) fn owner_profiles(tally: &OwnerTally, period: u64) -> OwnerProfiles {
     let Some(span) = tally.span else {
         return done;
     };
+    let mut encoder = Encoder::default();
     for (owner, stacks) in &tally.stacks {
         let mut stacks_of = Stacks::new(span, period, &tally.names);
         for (stack, sums) in stacks {
             stacks_of.add(stack, *sums, &[]);
         }
-        let parts = match split::split(stacks_of.finish()) {
+        let parts = match split(stacks_of.finish()) {
             Ok(parts) => parts,
             Err(error) => {
                 done.leave_out(owner, error);
@@ -44,7 +45,7 @@ pub(super) fn owner_profiles(tally: &OwnerTally, period: u64) -> OwnerProfiles {
             }
         };
         for part in &parts {
-            match encoded(owner, part, period) {
+            match encoded(&mut encoder, owner, part, period) {
                 Ok(profile) => done.profiles.push(profile),
                 Err(error) => done.leave_out(owner, error),
             }
@@ -88,10 +89,11 @@ enum Unsound {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     #[error("it cannot be encoded: {0}")]
-    Encoding(#[from] io::Error),
+    Encoding(#[from] CompressError),
 }
 
 fn encoded(
+    encoder: &mut Encoder,
     owner: &Arc<Owner>,
     profile: &Profile,
     period: u64,
@@ -104,7 +106,7 @@ fn encoded(
         .flat_map(|sample| &sample.value)
         .map(|value| value.unsigned_abs())
         .sum();
-    let pprof = encode::encode(profile, Vec::new())?;
+    let encoded = encoder.encode(profile)?;
     Ok(Arc::new(OwnerProfile {
         owner: Arc::clone(owner),
         start_unix_nanos: profile.time_nanos,
@@ -112,8 +114,8 @@ fn encoded(
         samples: cpu_nanos / period.max(1),
         cpu_nanos,
         // Without the spare room of a vector, which the store could not see.
-        pprof: pprof.into_boxed_slice().into(),
-        raw_bytes: profile.encoded_len(),
+        pprof: encoded.bytes.into_boxed_slice().into(),
+        raw_bytes: encoded.raw_bytes,
     }))
 }
 
@@ -308,7 +310,7 @@ mod tests {
             (1_000, Duration::from_secs(10))
         );
         let decoded = pprof_proto::encode::decode(&profile.pprof, profile.raw_bytes).unwrap();
-        assert_eq!(decoded.encoded_len(), profile.raw_bytes);
+        assert_eq!(prost::Message::encoded_len(&decoded), profile.raw_bytes);
         assert_eq!(decoded.sample.len(), 1);
         assert_eq!(decoded.sample[0].value, [7 * PERIOD as i64]);
         assert!(decoded.sample[0].label.is_empty());

@@ -6,7 +6,7 @@ use super::encode::{OwnerProfiles, owner_profiles};
 use super::names::{Names, keep};
 use super::tally::{IdentityTally, OwnerTally, Span};
 use crate::owner::{Owner, OwnerCounts, Owners, Patience};
-use crate::profile::OwnerProfile;
+use crate::profile::{OwnerProfile, Profiles};
 use crate::sampling::Window;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) enum Delivery {
         /// Samples lost in it.
         lost: u64,
         /// What it has counted, by what is known of its owners at the moment.
-        profiles: Vec<Arc<OwnerProfile>>,
+        profiles: Profiles,
     },
     /// An interval is over: its profiles take the place of those of its windows.
     Interval {
@@ -121,9 +121,11 @@ impl Intervals {
             return;
         };
         let profiles = if window.closes_interval {
-            Vec::new()
+            Profiles::default()
         } else {
-            self.glance(tally, Some(self.bounds))
+            let owners = &mut self.owners;
+            let assigned = assign(tally, owners, Patience::Glance, Some(self.bounds));
+            counted(assigned.owners, self.period)
         };
         (self.deliver)(Delivery::Window {
             span,
@@ -194,7 +196,8 @@ impl Intervals {
         if tally.stacks.is_empty() {
             return Vec::new();
         }
-        let profiles = self.glance(tally.clone(), None);
+        let assigned = assign(tally.clone(), &mut self.owners, Patience::Glance, None);
+        let profiles = self.encode(&assigned.owners);
         let shown = profiles
             .iter()
             .map(|profile| Arc::clone(&profile.owner))
@@ -203,14 +206,16 @@ impl Intervals {
         profiles
     }
 
-    /// The profiles of a tally by what is known at the moment.
-    fn glance(&mut self, tally: IdentityTally, bounds: Option<Bounds>) -> Vec<Arc<OwnerProfile>> {
-        let assigned = assign(tally, &mut self.owners, Patience::Glance, bounds);
-        self.encode(&assigned.owners)
-    }
     fn encode(&mut self, tally: &OwnerTally) -> Vec<Arc<OwnerProfile>> {
         let OwnerProfiles { profiles, unsound } = owner_profiles(tally, self.period);
         self.unsound += unsound;
         profiles
     }
+}
+
+/// Profiles of a window: within seconds they are part of an interval's, and it is those that count what is left out.
+fn counted(tally: OwnerTally, period: u64) -> Profiles {
+    Profiles::counted(tally.bytes(), move || {
+        owner_profiles(&tally, period).profiles
+    })
 }

@@ -5,6 +5,7 @@ use crate::cli::{Symbols, WORKER};
 use crate::owner::OwnerCounts;
 use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
+use hashbrown::HashSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ const BPF: &str = "[bpf]";
 const CACHE: usize = 5 << 20;
 
 /// Names of words.
-pub(crate) type Names = HashMap<Word, Arc<Symbolized>>;
+pub(crate) type Names = hashbrown::HashMap<Word, Arc<Symbolized>>;
 
 /// What could not be named, since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,8 +103,9 @@ impl Namer {
     ) {
         let mut by_file: HashMap<FileId, Vec<(Word, u32)>> = HashMap::new();
         let mut kernel = Vec::new();
+        let mut seen = HashSet::new();
         for word in words {
-            if names.contains_key(&word) {
+            if !seen.insert(word) || names.contains_key(&word) {
                 continue;
             }
             match word.place() {
@@ -160,7 +162,6 @@ impl Namer {
         let mut modules = Vec::with_capacity(by_file.len());
         for (file, mut words) in by_file {
             words.sort_unstable();
-            words.dedup();
             let Some(file) = files.get(&file) else {
                 continue;
             };
@@ -217,7 +218,6 @@ impl Namer {
 
     fn name_in_kernel(&mut self, names: &mut Names, mut words: Vec<(Word, u64)>) {
         words.sort_unstable();
-        words.dedup();
         let addresses: Vec<u64> = words.iter().map(|(_, address)| *address).collect();
         let mut named = self.symbolizer.kernel(&addresses);
         self.trouble.kernel = self.symbolizer.kernel_error().is_some();

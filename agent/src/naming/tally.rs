@@ -4,14 +4,18 @@ use super::names::Names;
 use crate::owner::{Identity, Owner};
 use crate::sampling::Sample;
 use bpf::{Thread, ThreadNames, Word};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Distinct stacks that are kept of one capture. Beyond, samples are counted, but not kept.
 const CAPTURE_STACKS: usize = 2_000_000;
+
+/// What an entry of a table of stacks or names takes beside the stack or name, about: itself in a table half full, and the counts of
+/// an `Arc`.
+const ENTRY_BYTES: usize = 2 * size_of::<(Arc<[Word]>, Sums)>() + 16;
 
 /// What was added up for one stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +74,13 @@ impl<K> Default for Tally<K> {
 }
 
 impl<K: Eq + Hash> Tally<K> {
+    /// Memory that it takes, about; names are the namer's.
+    pub(super) fn bytes(&self) -> usize {
+        let stacks = self.stacks.values().flat_map(HashMap::keys);
+        let stacks = stacks.map(|stack| size_of_val::<[Word]>(stack) + ENTRY_BYTES);
+        stacks.sum::<usize>() + self.names.len() * ENTRY_BYTES
+    }
+
     /// Adds sums that belong to `key`.
     pub(super) fn add_all(&mut self, key: Arc<K>, stacks: Stacks) {
         match self.stacks.entry(key) {

@@ -77,7 +77,7 @@ pub(super) async fn timeline(
 
 fn largest(stretches: &[Stretch]) -> Vec<&Owner> {
     let mut sums: HashMap<&Owner, u64> = HashMap::new();
-    for profile in stretches.iter().flat_map(|stretch| &stretch.profiles) {
+    for profile in stretches.iter().flat_map(|stretch| stretch.profiles.iter()) {
         let sum = sums.entry(&profile.owner).or_default();
         *sum = sum.saturating_add(profile.cpu_nanos);
     }
@@ -90,7 +90,7 @@ fn largest(stretches: &[Stretch]) -> Vec<&Owner> {
 fn point(stretch: &Stretch, places: &HashMap<&Owner, usize>) -> Point {
     let mut cpu_nanos = vec![0u64; places.len() + 1];
     let mut samples = 0u64;
-    for profile in &stretch.profiles {
+    for profile in stretch.profiles.iter() {
         samples = samples.saturating_add(profile.samples);
         let place = places.get(&*profile.owner).copied();
         if let Some(sum) = cpu_nanos.get_mut(place.unwrap_or(places.len())) {

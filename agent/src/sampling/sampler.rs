@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
 
-/// How often CPUs are looked for that came or went, and counters are read.
+/// How often CPUs are looked for that came or went, and the counters of the programs are read.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the first sample waits for tables: those that an earlier start has built are there by then.
 const HEAD_START: Duration = Duration::from_millis(500);
@@ -50,6 +50,7 @@ pub(super) struct Sampler<'obj> {
     /// All records written until then have been applied, CLOCK_MONOTONIC nanoseconds.
     read_until: u64,
     counters: Counters,
+    cpus: bpf::cpus::Watch,
     shared: Arc<Shared>,
     windows: SyncSender<Window>,
     /// Windows that found no room in the channel: one at most, and one for each begin and end of a capture meanwhile.
@@ -108,6 +109,7 @@ impl<'obj> Sampler<'obj> {
             next_tick: now.steady,
             read_until: 0,
             counters: Counters::default(),
+            cpus: bpf::cpus::Watch::new()?,
             shared,
             windows,
             unsent: VecDeque::new(),
@@ -284,6 +286,17 @@ impl<'obj> Sampler<'obj> {
 
     fn tick(&mut self, now: Moment) -> Result<()> {
         self.next_tick = now.steady + TICK.as_nanos() as u64;
+        if self.cpus.has_changed()? {
+            self.follow_cpus()?;
+        }
+        self.processes.tend();
+        self.tables.tend();
+        self.publish_status()
+    }
+
+    /// Counts the ticks that were lost, and samples CPUs that have come: one that was away for less than a second is known by its clock
+    /// only, which stands still.
+    fn follow_cpus(&mut self) -> Result<()> {
         let opened = self.profiler.follow_cpus()?;
         if !opened.is_empty() {
             tracing::info!("sampling on CPUs {opened:?} that have come online");
@@ -291,9 +304,7 @@ impl<'obj> Sampler<'obj> {
             // What happened on them before left no record.
             self.processes.note_missing();
         }
-        self.processes.tend();
-        self.tables.tend();
-        self.publish_status()
+        Ok(())
     }
 
     fn publish_status(&mut self) -> Result<()> {
@@ -362,6 +373,7 @@ impl<'obj> Sampler<'obj> {
         let unwinder = self.profiler.unwinder();
         self.tables.forget(unwinder, &self.processes.forget_files());
         self.tables.end_window(unwinder, files.keys());
+        self.follow_cpus()?;
         let counters = self.profiler.counters()?;
         let window = Window {
             start_unix_nanos: begin.wall,

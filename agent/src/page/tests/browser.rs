@@ -2,6 +2,7 @@
 
 use super::server::Server;
 use super::synthetic::{self, TICK, owner, store};
+use crate::profile::Profiles;
 use crate::store::{DEFAULT_BUDGET, Store, Stretch};
 use pprof_proto::encode::decode;
 use std::path::{Path, PathBuf};
@@ -337,7 +338,7 @@ fn empty_at_first() {
         start_unix_nanos: (now() - 5) * 1_000_000_000,
         duration: Duration::from_secs(5),
         lost: 0,
-        profiles: store(&[now() - 5, now() - 5]).profiles(None, 0..i64::MAX),
+        profiles: Profiles::Encoded(store(&[now() - 5, now() - 5]).profiles(None, 0..i64::MAX)),
     });
     browser
         .wait_for("document.querySelector('#empty').hidden")
@@ -376,7 +377,7 @@ fn large_graphs() {
         start_unix_nanos: start * 1_000_000_000,
         duration: Duration::from_secs(15),
         lost: 0,
-        profiles: vec![large],
+        profiles: Profiles::Encoded(vec![large]),
     });
     let server = Server::start(host);
     let nodes = server.get("/api/flamegraph").json()["nodes"]

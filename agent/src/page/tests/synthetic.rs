@@ -1,7 +1,7 @@
 //! Profiles of a host that never was: what each owner's share and hottest function must be is known.
 
 use crate::owner::Owner;
-use crate::profile::OwnerProfile;
+use crate::profile::{OwnerProfile, Profiles};
 use crate::store::{DEFAULT_BUDGET, Store, Stretch};
 use bytes::Bytes;
 use pprof_proto::builder::{Line, LocationId, Mapping, ProfileBuilder};
@@ -137,7 +137,7 @@ pub(super) fn store(starts: &[i64]) -> Arc<Store> {
             start_unix_nanos: start * 1_000_000_000,
             duration: Duration::from_secs(15),
             lost: 1,
-            profiles: profiles.collect(),
+            profiles: Profiles::Encoded(profiles.collect()),
         });
     }
     Arc::new(store)
