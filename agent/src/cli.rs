@@ -4,6 +4,7 @@ mod check;
 mod value;
 
 pub(crate) use check::{Output, Target, is_page_token};
+pub(crate) use value::ServerUrls;
 
 use crate::secret::Secret;
 use clap::{
@@ -33,7 +34,7 @@ Every setting can also come from the environment (--push-interval as THERMOGRAPH
 --config (push_interval = \"15s\"). A flag counts more than the environment, the environment more than the file; an empty \
 variable counts as not set, and a name that does not exist is an error.
 
-Writes unwind tables to the cache directory, and else nothing but a page token, that only when it listens beyond loopback \
+Writes unwind tables, and debug files from --debuginfod-url, to the cache directory, and else nothing but a page token, that only when it listens beyond loopback \
 without --page-token.
 
 Examples:
@@ -182,6 +183,11 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) naming: NamingArgs,
 
+    /// debuginfod servers to fetch missing debug files from, several with spaces between [default: none, nothing leaves the
+    /// host]
+    #[arg(long, value_name = "URLS", value_parser = value::server_urls)]
+    pub(crate) debuginfod_url: Option<ServerUrls>,
+
     /// Pyroscope server to push to [default: none, nothing leaves the host]
     #[arg(long, value_name = "URL", value_parser = value::server_url)]
     pub(crate) pyroscope_url: Option<Url>,
@@ -214,12 +220,8 @@ pub(crate) struct WalkArgs {
     #[arg(long, value_name = "MIB", default_value = "48", value_parser = value::unwind_memory())]
     pub(crate) unwind_memory: u64,
 
-    /// Directory of unwind tables, which can be deleted at any time
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/var/cache/thermograph/tables"
-    )]
+    /// Directory of unwind tables, and of debug files that were fetched, which can be deleted at any time
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/thermograph")]
     pub(crate) cache_dir: PathBuf,
 }
 

@@ -12,6 +12,8 @@ mod capture;
 mod cli;
 mod commands;
 mod config;
+mod debuginfod;
+mod disk_cache;
 mod export;
 mod metrics;
 mod naming;

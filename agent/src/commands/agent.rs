@@ -4,9 +4,10 @@ use super::descriptors;
 use super::signals::Signals;
 use crate::capture::{CaptureError, CaptureOrder, CaptureRequest, Captured, Captures};
 use crate::cli::AgentArgs;
+use crate::debuginfod::{Debuginfod, DebuginfodMetrics};
 use crate::export::{Credentials, ExportMetrics, Exporter, PyroscopeConfig};
 use crate::metrics::SelfMetrics;
-use crate::naming::{Assembler, CaptureDesk, Deliver, Delivery};
+use crate::naming::{Assembler, CaptureDesk, Deliver, Delivery, Naming};
 use crate::page::{Access, Health, Page};
 use crate::page_token::page_token;
 use crate::process::tgid_of;
@@ -108,6 +109,15 @@ fn exporter(args: &AgentArgs, registry: &mut Registry) -> Result<Option<Arc<Expo
     Ok(Some(Arc::new(exporter)))
 }
 
+/// Starts to fetch debug files, if there are servers to fetch them from.
+fn debuginfod(args: &AgentArgs, registry: &mut Registry) -> Result<Option<Debuginfod>> {
+    let Some(urls) = &args.debuginfod_url else {
+        return Ok(None);
+    };
+    let directory = args.unwind.cache_dir.join("debug");
+    Debuginfod::start(&urls.0, &directory, DebuginfodMetrics::new(registry)).map(Some)
+}
+
 /// The threads that sample and name, and what they fill.
 struct Parts {
     collector: Arc<Collector>,
@@ -123,12 +133,16 @@ impl Parts {
         exporter: Option<Arc<Exporter>>,
         registry: &mut Registry,
     ) -> Result<Self> {
+        let naming = Naming {
+            symbols: args.naming.symbols,
+            debuginfod: debuginfod(args, registry)?,
+        };
         let options = SamplingOptions {
             frequency: args.frequency,
             idle: args.idle,
             filter: Filter::Everything,
             kernel_memory: args.unwind.unwind_memory << 20,
-            cache: args.unwind.cache_dir.clone(),
+            cache: args.unwind.tables(),
             interval: args.push_interval,
         };
         let period = options.period();
@@ -143,7 +157,7 @@ impl Parts {
             period,
             windows,
             Arc::clone(&desk),
-            args.naming.symbols,
+            naming,
             Some(deliver),
             Arc::clone(&trouble),
         )

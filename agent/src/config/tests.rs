@@ -104,6 +104,7 @@ fn every_setting_everywhere() {
         ("unwind_memory", "64"),
         ("cache_dir", "/c"),
         ("symbols", "none"),
+        ("debuginfod_url", "http://d https://e/x"),
         ("pyroscope_url", "http://p:4040/x"),
         ("push_interval", "1m"),
         ("pyroscope_basic_auth_user", "u"),

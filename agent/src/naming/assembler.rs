@@ -2,9 +2,8 @@
 
 use super::desk::{CaptureDesk, Captured};
 use super::encode::{owner_profiles, thread_profile};
-use super::names::{Namer, Names, NamingTrouble, keep};
+use super::names::{Namer, Names, Naming, NamingTrouble, keep};
 use super::tally::{OwnerTally, Span, ThreadTally};
-use crate::cli::Symbols;
 use crate::profile::OwnerProfile;
 use crate::sampling::{CaptureId, Sample, Window};
 use bpf::{Counters, Outcome};
@@ -69,7 +68,7 @@ impl Assembler {
         period: u64,
         windows: Receiver<Window>,
         desk: Arc<CaptureDesk>,
-        symbols: Symbols,
+        naming: Naming,
         deliver: Option<Deliver>,
         trouble: Arc<Mutex<NamingTrouble>>,
     ) -> std::io::Result<JoinHandle<()>> {
@@ -81,7 +80,7 @@ impl Assembler {
             .name("assembler".to_owned())
             .spawn(move || {
                 let assembler = Self {
-                    namer: Namer::new(symbols, time),
+                    namer: Namer::new(naming, time),
                     period,
                     interval: OwnerTally::default(),
                     captures: HashMap::new(),

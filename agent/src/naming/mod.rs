@@ -9,4 +9,4 @@ mod tally;
 
 pub(crate) use assembler::{Assembler, Deliver, Delivery};
 pub(crate) use desk::{CaptureDesk, Captured};
-pub(crate) use names::NamingTrouble;
+pub(crate) use names::{Naming, NamingTrouble};
