@@ -46,8 +46,8 @@ fuzz:
 	@deploy/setup.sh fuzz
 	cargo run --release --locked -p fuzz --bin fuzz_seeds -- "$(FOUND)"
 	RUSTC_WORKSPACE_WRAPPER="$$PWD/fuzz/instrument.sh" \
-		cargo build --release --locked -p fuzz --bin fuzz_elf --bin fuzz_frames --bin fuzz_cache --bin fuzz_names
-	set -e; for target in elf frames cache names; do \
+		cargo build --release --locked -p fuzz --bin fuzz_elf --bin fuzz_frames --bin fuzz_cache --bin fuzz_names --bin fuzz_jit
+	set -e; for target in elf frames cache names jit; do \
 		"$(TARGET_DIR)/release/fuzz_$$target" "$(FOUND)/$$target" \
 			-artifact_prefix="$(FOUND)/$$target-" -timeout=10 -verbosity=0 -print_final_stats=1 \
 			$(or $(ARGS),-runs=20000); \

@@ -4,7 +4,7 @@ mod check;
 pub(crate) mod value;
 
 pub(crate) use check::{Output, Target, is_page_token};
-pub(crate) use value::LabelKeys;
+pub(crate) use value::{LabelKeys, ServerUrls};
 
 use crate::config::Tables;
 use crate::secret::Secret;
@@ -39,7 +39,7 @@ variable counts as not set, and a name that does not exist is an error.
 The --pyroscope flags give one server. Further ones, their certificates, headers and files of tokens are tables [[destination]] of \
 the file: docs/configuration.md shows them.
 
-Writes unwind tables to the cache directory; to the data directory what a server does not take now, and a page token, the latter \
+Writes unwind tables, and debug files from --debuginfod-url, to the cache directory; to the data directory what a server does not take now, and a page token, the latter \
 only when it listens beyond loopback without --page-token.
 
 Examples:
@@ -205,6 +205,11 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) naming: NamingArgs,
 
+    /// debuginfod servers to fetch missing debug files from, several with spaces between [default: none, nothing leaves the
+    /// host]
+    #[arg(long, value_name = "URLS", value_parser = value::server_urls)]
+    pub(crate) debuginfod_url: Option<ServerUrls>,
+
     /// Where container runtimes are asked for the names of containers.
     #[command(flatten)]
     pub(crate) runtimes: RuntimeArgs,
@@ -301,12 +306,8 @@ pub(crate) struct WalkArgs {
     #[arg(long, value_name = "MIB", default_value = "48", value_parser = value::unwind_memory())]
     pub(crate) unwind_memory: u64,
 
-    /// Directory of unwind tables, which can be deleted at any time
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/var/cache/thermograph/tables"
-    )]
+    /// Directory of unwind tables, and of debug files that were fetched, which can be deleted at any time
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/thermograph")]
     pub(crate) cache_dir: PathBuf,
 }
 

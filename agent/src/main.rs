@@ -13,6 +13,8 @@ mod cli;
 mod commands;
 mod config;
 mod container;
+mod debuginfod;
+mod disk_cache;
 mod doctor;
 mod export;
 mod metrics;

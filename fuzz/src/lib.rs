@@ -9,6 +9,7 @@
 mod cache;
 mod elf;
 mod image;
+mod jit;
 mod metered;
 mod named;
 mod names;
@@ -85,8 +86,15 @@ pub const NAMES: Target = Target {
     seeds: named::seeds,
 };
 
+/// Takes a perf map or a jitdump: see [`jit::check`].
+pub const JIT: Target = Target {
+    name: "jit",
+    check: jit::check,
+    seeds: jit::seeds,
+};
+
 /// All of them.
-pub const TARGETS: [Target; 4] = [ELF, FRAMES, CACHE, NAMES];
+pub const TARGETS: [Target; 5] = [ELF, FRAMES, CACHE, NAMES, JIT];
 
 /// What a file may cost here: little, so that little is enough to exceed it.
 const LIMITS: Limits = Limits {

@@ -58,6 +58,18 @@ impl Cache {
         answer
     }
 
+    /// Forgets where nothing was found in a module.
+    pub(crate) fn forget_unnamed(&mut self, number: u64) {
+        let unnamed = self.entries.iter();
+        let unnamed = unnamed.filter(|((of, _), answer)| *of == number && !answer.named);
+        let unnamed: Vec<Key> = unnamed.map(|(key, _)| *key).collect();
+        for key in unnamed {
+            if let Some(answer) = self.entries.pop(&key) {
+                self.entry_bytes -= cost(&answer);
+            }
+        }
+    }
+
     /// Memory held, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.entry_bytes + self.names.bytes()

@@ -78,11 +78,16 @@ pub(crate) enum Refusal {
     Checksum(String),
     #[error("{0} is the debug file of a program with other segments")]
     Segments(String),
+    #[error("{0} has no build id")]
+    NoBuildId(String),
 }
 
+/// What a debug file that was fetched is called.
+const GIVEN: &str = "the debug file that was fetched";
+
 impl DebugFile {
-    /// Looks for the debug file of a module: in each root first by build id, then by `.gnu_debuglink`. If none fits, says why the
-    /// last of those that were there does not.
+    /// Looks for the debug file of a module: in each root first by build id, then by `.gnu_debuglink`, then that which was fetched. If
+    /// none fits, says why the last of those that were there does not.
     pub(crate) fn find(module: &Module, roots: &Roots) -> Result<Option<Self>, Refusal> {
         let link = DebugLink::read(module);
         let mut refusal = None;
@@ -109,7 +114,30 @@ impl DebugFile {
                 }
             }
         }
+        if let Some(given) = module.given_debug_file() {
+            match Self::accept_given(module, given) {
+                Ok(found) => return Ok(Some(found)),
+                Err(why) => refusal = Some(why),
+            }
+        }
         refusal.map_or(Ok(None), Err)
+    }
+
+    /// Where it comes from, nothing but the build id says what it is of.
+    fn accept_given(module: &Module, file: &File) -> Result<Self, Refusal> {
+        let file = file.try_clone().map_err(|source| ModuleError::Io {
+            name: GIVEN.into(),
+            source,
+        })?;
+        let (debug, bias) = Self::accept(module, file, Path::new(GIVEN), None)?;
+        if debug.build_id().is_none() {
+            return Err(Refusal::NoBuildId(GIVEN.to_owned()));
+        }
+        Ok(Self {
+            module: debug,
+            bias,
+            path: PathBuf::new(),
+        })
     }
 
     fn accept(

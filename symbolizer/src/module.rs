@@ -76,6 +76,7 @@ pub struct Module {
     code: Vec<Range<u64>>,
     debug: DebugSections,
     roots: Roots,
+    given: OnceLock<File>,
     debug_file: OnceLock<Result<Option<Box<DebugFile>>, Refusal>>,
     loads: Vec<Load>,
     go_sections: GoSections,
@@ -122,6 +123,7 @@ impl Module {
             code: header.code,
             debug: header.debug,
             roots: Roots::default(),
+            given: OnceLock::new(),
             debug_file: OnceLock::new(),
             loads: header.loads,
             go_sections: header.go,
@@ -145,6 +147,23 @@ impl Module {
     ) -> Self {
         self.roots = Roots::new(path.into(), directories.into_iter().collect());
         self
+    }
+
+    /// Has a debug file in hand that was fetched from elsewhere: it counts if none is found here, and if it says that it is of this
+    /// file's build id. A second one is not taken. Nobody who reads this module in this process may have looked for one yet: see
+    /// [`Symbolizer::give_debug_file`](crate::Symbolizer::give_debug_file).
+    pub(crate) fn give_debug_file(&self, file: File) {
+        let _ = self.given.set(file);
+    }
+
+    /// The debug file in hand.
+    pub(crate) fn given_debug_file(&self) -> Option<&File> {
+        self.given.get()
+    }
+
+    /// Whether a debug file was fetched for it.
+    pub fn has_given_debug_file(&self) -> bool {
+        self.given.get().is_some()
     }
 
     /// The name given at opening.
@@ -223,6 +242,11 @@ impl Module {
             .get_or_init(find)
             .as_ref()
             .map(Option::as_deref)
+    }
+
+    /// Whether it would have lines if there were a debug file.
+    pub(crate) fn lacks_debug_info(&self) -> bool {
+        !self.debug.is_present() && !matches!(self.debug_file(), Ok(Some(_))) && self.go().is_none()
     }
 
     /// What the runtime of a Go program knows: looked for once.

@@ -1,5 +1,6 @@
 //! The one door: batches of offsets and addresses in, answers out.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +97,26 @@ impl Symbolizer {
         answer(self, module.number(), offsets, |symbolizer, missing| {
             symbolizer.name_offsets(module, missing)
         })
+    }
+
+    /// Whether `module`, which was asked about, would have lines if there were a debug file. One that was given and is not the right one
+    /// does not change that.
+    pub fn lacks_debug_info(&mut self, module: &Module) -> bool {
+        match &mut self.files {
+            Files::Here(_) => module.lacks_debug_info(),
+            Files::InWorker(worker) => worker.lacks_debug_info(module),
+        }
+    }
+
+    /// Adds a debug file to `module` that was fetched from elsewhere. It counts if it says that it is of the same build id, and if none is
+    /// found where debug files are installed. Places that had no name get one when they are asked about again; those that had
+    /// one keep it. A symbolizer that reads files itself must not have been asked about the module before.
+    pub fn give_debug_file(&mut self, module: &Module, file: File) {
+        module.give_debug_file(file);
+        if let Files::InWorker(worker) = &mut self.files {
+            worker.has_debug_file_now(module);
+        }
+        self.cache.forget_unnamed(module.number());
     }
 
     /// What is at these kernel addresses: one answer for each, in their order. Every name ends in `_[k]`; an address without a symbol is

@@ -1,8 +1,9 @@
 //! HTTP as far as the tests speak it: one request, on a connection of its own.
 
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 
 /// What a server has answered.
 #[derive(Debug)]
@@ -66,4 +67,24 @@ fn send(address: &str, head: &str, body: &[u8]) -> Reply {
         head,
         body: reply[end + 4..].to_vec(),
     }
+}
+
+/// A server for the life of this process, which has the path of each request answered on a thread of its own. Returns its address, host
+/// and port.
+pub fn serve(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, answer) = (stream.unwrap(), Arc::clone(&answer));
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let first = lines.next().unwrap().unwrap();
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                answer(first.split(' ').nth(1).unwrap(), &mut stream);
+            });
+        }
+    });
+    address
 }

@@ -1,6 +1,6 @@
 //! Rules between several values, and what follows from the values together.
 
-use super::{AgentArgs, Format, RecordArgs};
+use super::{AgentArgs, Format, RecordArgs, WalkArgs};
 use crate::config::Destination;
 use crate::owner::label_text;
 use std::collections::HashSet;
@@ -104,6 +104,13 @@ pub(crate) fn is_page_token(token: &str) -> bool {
         && token
             .bytes()
             .all(|c| c.is_ascii_alphanumeric() || b"-._~".contains(&c))
+}
+
+impl WalkArgs {
+    /// Where unwind tables are.
+    pub(crate) fn tables(&self) -> PathBuf {
+        self.cache_dir.join("tables")
+    }
 }
 
 impl RecordArgs {

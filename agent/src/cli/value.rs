@@ -36,6 +36,21 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
     )
 }
 
+/// Base URLs of servers that are asked one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerUrls(pub(crate) Vec<Url>);
+
+/// They are separated as in the variable DEBUGINFOD_URLS of other tools.
+pub(super) fn server_urls(text: &str) -> Result<ServerUrls, &'static str> {
+    const SHAPE: &str = "write URLs such as https://debuginfod.debian.net, with spaces between";
+    let urls = text.split_ascii_whitespace().map(server_url);
+    let urls: Vec<Url> = urls.collect::<Result<_, _>>().map_err(|_| SHAPE)?;
+    match urls[..] {
+        [] => Err(SHAPE),
+        _ => Ok(ServerUrls(urls)),
+    }
+}
+
 /// A server's base URL; a path is kept, for servers behind a proxy.
 pub(crate) fn server_url(text: &str) -> Result<Url, &'static str> {
     const SHAPE: &str = "write a URL such as http://pyroscope:4040";
@@ -311,6 +326,23 @@ mod tests {
             "",
         ] {
             assert!(server_url(text).is_err(), "{text}");
+        }
+    }
+
+    /// One, several, and none.
+    #[test]
+    fn several_urls() {
+        let count = |text| super::server_urls(text).map(|urls| urls.0.len());
+        assert_eq!(count("https://a"), Ok(1));
+        assert_eq!(count(" https://a/x  http://b:80 "), Ok(2));
+        for text in [
+            "",
+            " ",
+            "https://a,https://b,",
+            "https://a b",
+            "http://u:p@a",
+        ] {
+            assert!(count(text).is_err(), "{text}");
         }
     }
 

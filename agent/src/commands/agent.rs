@@ -5,9 +5,10 @@ use super::{descriptors, exporters};
 use crate::capture::{CaptureError, CaptureOrder, CaptureRequest, Captured, Captures};
 use crate::cli::AgentArgs;
 use crate::container::{RuntimeConfig, Runtimes};
+use crate::debuginfod::{Debuginfod, DebuginfodMetrics};
 use crate::export::Exporter;
 use crate::metrics::SelfMetrics;
-use crate::naming::{Assembler, Bounds, CaptureDesk, Deliver, Delivery, Intervals};
+use crate::naming::{Assembler, Bounds, CaptureDesk, Deliver, Delivery, Intervals, Naming};
 use crate::owner::{LabelConfig, Owners};
 use crate::page::{Access, Health, Page};
 use crate::page_token::page_token;
@@ -84,6 +85,15 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
     outcome
 }
 
+/// Starts to fetch debug files, if there are servers to fetch them from.
+fn debuginfod(args: &AgentArgs, registry: &mut Registry) -> Result<Option<Debuginfod>> {
+    let Some(urls) = &args.debuginfod_url else {
+        return Ok(None);
+    };
+    let directory = args.unwind.cache_dir.join("debug");
+    Debuginfod::start(&urls.0, &directory, DebuginfodMetrics::new(registry)).map(Some)
+}
+
 /// The threads that sample and name, and what they fill.
 struct Parts {
     collector: Arc<Collector>,
@@ -101,12 +111,16 @@ impl Parts {
     ) -> Result<Self> {
         let handle = tokio::runtime::Handle::current();
         let runtimes = Runtimes::start(&RuntimeConfig::new(&args.runtimes), &handle);
+        let naming = Naming {
+            symbols: args.naming.symbols,
+            debuginfod: debuginfod(args, registry)?,
+        };
         let options = SamplingOptions {
             frequency: args.frequency,
             idle: args.idle,
             filter: Filter::Everything,
             kernel_memory: args.unwind.unwind_memory << 20,
-            cache: args.unwind.cache_dir.clone(),
+            cache: args.unwind.tables(),
             interval: args.push_interval,
             runtimes: Some(Arc::clone(&runtimes)),
         };
@@ -127,7 +141,7 @@ impl Parts {
             period,
             windows,
             Arc::clone(&desk),
-            args.naming.symbols,
+            naming,
             Some(intervals),
             Arc::clone(&trouble),
         )

@@ -6,7 +6,7 @@ use super::outcome::summary;
 use super::signals::Signals;
 use super::workload::{self, Workload};
 use crate::cli::{RecordArgs, Target};
-use crate::naming::{Assembler, CaptureDesk, Captured};
+use crate::naming::{Assembler, CaptureDesk, Captured, Naming};
 use crate::process::tgid_of;
 use crate::sampling::{CaptureId, Collector, Command, SamplingOptions, WINDOW};
 use anyhow::{Context, Result, bail};
@@ -139,7 +139,7 @@ impl Recording {
             idle: false,
             filter,
             kernel_memory: args.unwind.unwind_memory << 20,
-            cache: args.unwind.cache_dir.clone(),
+            cache: args.unwind.tables(),
             // Nobody takes profiles by interval here.
             interval: WINDOW,
             runtimes: None,
@@ -148,9 +148,13 @@ impl Recording {
         let (collector, windows) = Collector::start(options)?;
         let desk = Arc::new(CaptureDesk::default());
         let symbols = args.naming.symbols;
+        let naming = Naming {
+            symbols,
+            debuginfod: None,
+        };
         let nobody = None;
         let trouble = Arc::default();
-        Assembler::start(period, windows, Arc::clone(&desk), symbols, nobody, trouble)
+        Assembler::start(period, windows, Arc::clone(&desk), naming, nobody, trouble)
             .context("cannot start a thread")?;
         let (capture, answer) = desk.open(None);
         let windows = collector.status().windows;

@@ -114,6 +114,7 @@ fn every_setting_everywhere() {
         ("pod_annotations", "owner"),
         ("max_owners", "100"),
         ("min_share", "0.1%"),
+        ("debuginfod_url", "http://d https://e/x"),
         ("pyroscope_url", "http://p:4040/x"),
         ("push_interval", "1m"),
         ("pyroscope_basic_auth_user", "u"),

@@ -3,9 +3,8 @@
 use super::desk::{CaptureDesk, Captured};
 use super::encode::thread_profile;
 use super::intervals::Intervals;
-use super::names::{Namer, Names, NamingTrouble, keep};
+use super::names::{Namer, Names, Naming, NamingTrouble, keep};
 use super::tally::ThreadTally;
-use crate::cli::Symbols;
 use crate::sampling::{CaptureId, Sample, Window};
 use bpf::{Counters, Outcome};
 use std::collections::HashMap;
@@ -46,7 +45,7 @@ impl Assembler {
         period: u64,
         windows: Receiver<Window>,
         desk: Arc<CaptureDesk>,
-        symbols: Symbols,
+        naming: Naming,
         intervals: Option<Intervals>,
         trouble: Arc<Mutex<NamingTrouble>>,
     ) -> std::io::Result<JoinHandle<()>> {
@@ -58,7 +57,7 @@ impl Assembler {
             .name("assembler".to_owned())
             .spawn(move || {
                 let assembler = Self {
-                    namer: Namer::new(symbols, time),
+                    namer: Namer::new(naming, time),
                     period,
                     intervals,
                     captures: HashMap::new(),

@@ -13,4 +13,4 @@ pub(crate) use assembler::Assembler;
 pub(crate) use assign::Bounds;
 pub(crate) use desk::{CaptureDesk, Captured};
 pub(crate) use intervals::{Deliver, Delivery, Intervals};
-pub(crate) use names::NamingTrouble;
+pub(crate) use names::{Naming, NamingTrouble};

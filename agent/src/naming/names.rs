@@ -2,6 +2,7 @@
 
 use super::addresses;
 use crate::cli::{Symbols, WORKER};
+use crate::debuginfod::Debuginfod;
 use crate::owner::OwnerCounts;
 use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
@@ -27,6 +28,13 @@ const CACHE: usize = 5 << 20;
 
 /// Names of words.
 pub(crate) type Names = hashbrown::HashMap<Word, Arc<Symbolized>>;
+
+/// Who names, and with what help.
+pub(crate) struct Naming {
+    pub(crate) symbols: Symbols,
+    /// Where debug files come from that are not on this host.
+    pub(crate) debuginfod: Option<Debuginfod>,
+}
 
 /// What could not be named, since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,7 +66,7 @@ pub(super) struct Namer {
     symbolizer: Symbolizer,
     /// What the worker may take for a window.
     time: Duration,
-    symbols: Symbols,
+    naming: Naming,
     kernel_reloaded: Instant,
     /// Code of the kernel came or went since then.
     kernel_changed: bool,
@@ -70,11 +78,11 @@ pub(super) struct Namer {
 }
 
 impl Namer {
-    pub(super) fn new(symbols: Symbols, time: Duration) -> Self {
+    pub(super) fn new(naming: Naming, time: Duration) -> Self {
         Self {
             symbolizer: Symbolizer::in_worker(CACHE, worker()),
             time,
-            symbols,
+            naming,
             kernel_reloaded: Instant::now(),
             kernel_changed: false,
             trouble: NamingTrouble::default(),
@@ -178,11 +186,14 @@ impl Namer {
                 .iter()
                 .map(|(_, offset)| file.offset(*offset))
                 .collect();
-            let left_to_reader = match self.symbols {
+            let left_to_reader = match self.naming.symbols {
                 Symbols::Local => None,
                 Symbols::None => addresses::without_names(file, &module, &offsets),
             };
             let named = left_to_reader.unwrap_or_else(|| {
+                if let Some(debuginfod) = &self.naming.debuginfod {
+                    debuginfod.complete(&mut self.symbolizer, &module);
+                }
                 let named = self.symbolizer.user(&module, &offsets);
                 let unnamed = named.iter().filter(|symbolized| !symbolized.named);
                 self.trouble.unnamed += unnamed.count() as u64;

@@ -32,6 +32,8 @@ pub(super) struct Answer {
     pub(super) has_symbols: bool,
     /// And all else, from a worker of so many bytes of memory.
     pub(super) end: Option<u64>,
+    /// The file would have lines if there were a debug file.
+    pub(super) lacks_debug_info: bool,
 }
 
 impl Answer {
@@ -47,6 +49,7 @@ impl Answer {
             frames: Vec::new(),
             has_symbols: false,
             end: None,
+            lacks_debug_info: false,
         }
     }
 
@@ -69,9 +72,13 @@ impl Answer {
             Reply::Frame(frame) => self.frame(&frame),
             Reply::Symbols(known) => self.symbols(known),
             Reply::Fault(fault) => self.fault(fault),
-            Reply::End { resident } => {
+            Reply::End {
+                resident,
+                lacks_debug_info,
+            } => {
                 self.settle();
                 self.end = Some(resident);
+                self.lacks_debug_info = lacks_debug_info;
                 if self.has_symbols {
                     Ok(())
                 } else {
@@ -167,6 +174,13 @@ mod tests {
         })
     }
 
+    fn end(resident: u64) -> Reply<'static> {
+        Reply::End {
+            resident,
+            lacks_debug_info: true,
+        }
+    }
+
     /// The answer to three addresses, after replies in one message each or all in one.
     fn answer<'a>(replies: impl IntoIterator<Item = Reply<'a>>) -> Result<Answer, Nonsense> {
         let messages: Vec<Vec<u8>> = replies
@@ -200,17 +214,12 @@ mod tests {
         };
         assert_eq!(names(&next, 0), ["main", "main"]);
         assert_eq!(next.found[1..], [Some(None), None]);
-        let end = [
-            Reply::Symbols(3),
-            frame(1, 1),
-            frame(2, 0),
-            Reply::End { resident: 5 },
-        ];
-        let all = answer(begin().chain(end)).unwrap();
+        let rest = [Reply::Symbols(3), frame(1, 1), frame(2, 0), end(5)];
+        let all = answer(begin().chain(rest)).unwrap();
         let lasts = [0, 1, 2].map(|index| names(&all, index));
         assert_eq!(lasts[0], ["main", "main"]);
         assert_eq!(lasts[1..], [["main.c"], ["main"]]);
-        assert_eq!(all.end, Some(5));
+        assert_eq!((all.end, all.lacks_debug_info), (Some(5), true));
         assert_eq!(all.cost, 4 * FRAME_COST + 2 * TEXT_COST + 10);
     }
 
@@ -218,7 +227,6 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let long = "x".repeat(LONGEST_SHOWN + 1);
-        let end = || Reply::End { resident: 0 };
         let cases: Vec<(&str, Vec<Reply<'_>>)> = vec![
             ("an address that was not asked about", vec![frame(3, 0)]),
             ("an endless number", vec![frame(usize::MAX, 0)]),
@@ -227,8 +235,11 @@ mod tests {
             ("more known than asked", vec![Reply::Symbols(4)]),
             ("names of the unknown", vec![frame(1, 0), Reply::Symbols(1)]),
             ("symbols twice", vec![Reply::Symbols(3), Reply::Symbols(3)]),
-            ("an end without symbols", vec![end()]),
-            ("more after the end", vec![Reply::Symbols(3), end(), end()]),
+            ("an end without symbols", vec![end(0)]),
+            (
+                "more after the end",
+                vec![Reply::Symbols(3), end(0), end(0)],
+            ),
             ("too much", (0..16).map(|_| frame(0, 0)).collect()),
             ("a text too long", vec![Reply::Text(&long)]),
             ("no text", vec![Reply::Text("")]),

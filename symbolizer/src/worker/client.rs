@@ -74,6 +74,8 @@ pub(crate) struct Client {
     /// Files whose faults were reported: another worker finds them anew.
     reported: LruCache<u64, ()>,
     failures: Vec<FileFailure>,
+    /// Files of which a worker has said that they would have lines if there were a debug file.
+    without_lines: LruCache<u64, ()>,
     stats: WorkerStats,
 }
 
@@ -90,6 +92,7 @@ impl Client {
             refusals: Refusals::new(),
             reported: LruCache::new(MOST_FAULTY),
             failures: Vec::new(),
+            without_lines: LruCache::new(MOST_FAULTY),
             stats: WorkerStats::default(),
         }
     }
@@ -127,20 +130,37 @@ impl Client {
             length: module.length(),
             path: module.roots().path().as_os_str().as_bytes().to_vec(),
             lines: refused.is_none(),
+            has_debug_file: module.has_given_debug_file(),
             budget: share.bytes,
             addresses: addresses.to_vec(),
         };
         let mut answer = Answer::to(addresses.len(), share.bytes);
         let outcome = self.ask(module, &request, &share, &mut answer, names);
         self.window.spend(answer.cost);
-        if let Err(fault) = outcome {
-            self.blame(module, fault, &answer);
+        match outcome {
+            Ok(()) if answer.lacks_debug_info => {
+                self.without_lines.put(module.number(), ());
+            }
+            Ok(()) => {
+                self.without_lines.pop(&module.number());
+            }
+            Err(fault) => self.blame(module, fault, &answer),
         }
         for fault in answer.faults {
             self.report(module, fault);
         }
         self.stats.late_names += answer.found.iter().filter(|found| found.is_none()).count() as u64;
         answer.found
+    }
+
+    /// Whether the last worker that was asked about a file has found no lines, for want of a debug file.
+    pub(crate) fn lacks_debug_info(&mut self, module: &Module) -> bool {
+        self.without_lines.get(&module.number()).is_some()
+    }
+
+    /// What was said of it before does not count any more.
+    pub(crate) fn has_debug_file_now(&mut self, module: &Module) {
+        self.without_lines.pop(&module.number());
     }
 
     /// The files found wanting since the last call, at most 1024 of them, each once.
@@ -195,6 +215,7 @@ impl Client {
         let message = postcard::to_allocvec(request).map_err(|_| WorkerFault::Lied)?;
         let directories = module.roots().directories().iter();
         let files = std::iter::once(module.file().as_fd())
+            .chain(module.given_debug_file().map(|file| file.as_fd()))
             .chain(directories.map(|directory| directory.as_fd()));
         let files: Vec<_> = files.take(MOST_FILES).collect();
         let sent = worker.send(&message, &files);

@@ -13,8 +13,8 @@ pub(crate) const MOST_ADDRESSES: usize = 4096;
 pub(super) const FRAME_COST: usize = 64;
 pub(super) const TEXT_COST: usize = 64;
 
-/// To the worker, beside the open file and the root directories below which files that belong to it may be opened: what is at these
-/// ELF addresses?
+/// To the worker, beside the open file, a debug file of it that was fetched, and the root directories below which files that belong to
+/// it may be opened: what is at these ELF addresses?
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     /// Of the module: the worker keeps what it has read of it.
@@ -25,6 +25,8 @@ pub(super) struct Request {
     pub(super) path: Vec<u8>,
     /// Whether debug information is to be read too.
     pub(super) lines: bool,
+    /// Whether the second of the files is a debug file of the first.
+    pub(super) has_debug_file: bool,
     /// What all frames and texts may cost.
     pub(super) budget: usize,
     /// Ascending.
@@ -45,8 +47,12 @@ pub(super) enum Reply<'a> {
     /// What is wrong with the file.
     #[serde(borrow)]
     Fault(Fault<'a>),
-    /// There is nothing more to say, and the worker has so many bytes of memory now.
-    End { resident: u64 },
+    /// There is nothing more to say, and the worker has so many bytes of memory now. Whether the file would have lines if there were a
+    /// debug file.
+    End {
+        resident: u64,
+        lacks_debug_info: bool,
+    },
 }
 
 /// Names and file are numbers of texts.

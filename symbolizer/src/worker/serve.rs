@@ -77,7 +77,8 @@ fn invalid(error: postcard::Error) -> io::Error {
 
 struct Worker {
     memory: Option<File>,
-    modules: LruCache<u64, Module>,
+    /// By their numbers in the agent, and whether they came with a debug file: one that comes later makes another module of the same file.
+    modules: LruCache<(u64, bool), Module>,
     files: ElfNames,
     names: Names,
 }
@@ -89,10 +90,11 @@ impl Worker {
         files: Vec<OwnedFd>,
         mut answer: Answer<'_>,
     ) -> io::Result<()> {
-        if !self.modules.contains(&request.module) {
+        let number = (request.module, request.has_debug_file);
+        if !self.modules.contains(&number) {
             match open(request, files) {
                 Ok(module) => {
-                    self.modules.put(request.module, module);
+                    self.modules.put(number, module);
                 }
                 Err(error) => answer.fault(&FileError::Symbols(error.to_string()))?,
             }
@@ -101,7 +103,8 @@ impl Worker {
         if self.names.bytes() > NAMES {
             self.names.sweep();
         }
-        if let Some(module) = self.modules.get(&request.module) {
+        let mut lacks_debug_info = false;
+        if let Some(module) = self.modules.get(&number) {
             let symbols = self.files.symbols(module, &request.addresses);
             let bare = symbols
                 .iter()
@@ -113,6 +116,7 @@ impl Worker {
                     .files
                     .lines(module, &request.addresses, &symbols, &mut self.names);
                 answer.frames(found.into_iter())?;
+                lacks_debug_info = module.lacks_debug_info();
             }
         } else {
             answer.symbols(request.addresses.len())?;
@@ -120,7 +124,7 @@ impl Worker {
         for failure in self.files.take_failures() {
             answer.fault(&failure.error)?;
         }
-        answer.end(self.resident())
+        answer.end(self.resident(), lacks_debug_info)
     }
 
     /// Memory of this process, in bytes.
@@ -136,12 +140,15 @@ impl Worker {
 }
 
 fn open(request: &Request, files: Vec<OwnedFd>) -> Result<Module, ModuleError> {
-    let mut files = files.into_iter();
+    let mut files = files.into_iter().peekable();
     let Some(file) = files.next() else {
         let (name, source) = ("it".into(), io::ErrorKind::InvalidInput.into());
         return Err(ModuleError::Io { name, source });
     };
     let module = Module::open(file.into(), "it")?.was_opened_with(request.length);
+    if let Some(debug) = files.next_if(|_| request.has_debug_file) {
+        module.give_debug_file(debug.into());
+    }
     let path = OsStr::from_bytes(&request.path);
     Ok(module.with_roots(path, files.map(Arc::new)))
 }
@@ -232,8 +239,11 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn end(mut self, resident: u64) -> io::Result<()> {
-        self.reply(&Reply::End { resident })?;
+    fn end(mut self, resident: u64, lacks_debug_info: bool) -> io::Result<()> {
+        self.reply(&Reply::End {
+            resident,
+            lacks_debug_info,
+        })?;
         self.send()
     }
 

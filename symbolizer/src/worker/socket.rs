@@ -15,8 +15,8 @@ use rustix::net::{
 
 use super::message::LARGEST;
 
-/// Files beside a message: the one asked about, and the root directories of a process that has it and of the host.
-pub(super) const MOST_FILES: usize = 3;
+/// Files beside a message: the one asked about, its debug file, and the root directories of a process that has it and of the host.
+pub(super) const MOST_FILES: usize = 4;
 
 /// Two ends. A message arrives as it was sent or not at all.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -2,6 +2,7 @@
 
 mod budget;
 mod captures;
+mod debuginfod;
 mod errors;
 mod metrics;
 mod owners;
