@@ -46,7 +46,9 @@ pub(super) fn server_urls(text: &str) -> Result<ServerUrls, &'static str> {
     let urls = text.split_ascii_whitespace().map(server_url);
     let urls: Vec<Url> = urls.collect::<Result<_, _>>().map_err(|_| SHAPE)?;
     match urls[..] {
+        // A comma is legal in the name of a host, but meant to be between two.
         [] => Err(SHAPE),
+        _ if text.contains(',') => Err(SHAPE),
         _ => Ok(ServerUrls(urls)),
     }
 }
