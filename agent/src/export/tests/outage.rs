@@ -1,4 +1,4 @@
-//! Outages of half an hour in simulated time, with a real spool on a real disk: everything arrives once, with its own time.
+//! Outages of half an hour in simulated time, with a real spool: everything arrives once, with its own time.
 
 use super::*;
 use crate::export::retry::{Answer, Outcome};
@@ -100,8 +100,7 @@ impl Stage {
             .labels
             .iter()
             .find(|label| label.name == "service_name");
-        let profile =
-            pprof_proto::encode::decode(&series.samples[0].raw_profile, 1 << 20).unwrap();
+        let profile = pprof_proto::encode::decode(&series.samples[0].raw_profile, 1 << 20).unwrap();
         let key = (service.unwrap().value.clone(), profile.time_nanos);
         *self.stored.lock().unwrap().entry(key).or_default() += 1;
     }
@@ -125,6 +124,12 @@ impl Stage {
         let twice: Vec<_> = stored.iter().filter(|(_, times)| **times != 1).collect();
         assert!(twice.is_empty(), "{twice:?}");
     }
+}
+
+/// In memory where there is such a file system: hundreds of intervals are synced here.
+fn directory() -> TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 fn answer(status: u16, message: &str) -> Outcome {
@@ -217,7 +222,7 @@ async fn half_an_hour_without_a_server() {
         Mood::Hangs,
         Mood::Resets,
     ] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let stage = Stage::new(WELL);
         let play = Play::start(&stage, Instant::now(), Some(&directory));
         play.intervals(2).await;
@@ -229,9 +234,17 @@ async fn half_an_hour_without_a_server() {
         stage.assert_each_once();
         let counts = play.counts();
         let of_server = |name| counts.of_server(name);
-        assert!(of_server("thermograph_spool_profiles_total") >= 100, "{mood:?}");
+        assert!(
+            of_server("thermograph_spool_profiles_total") >= 100,
+            "{mood:?}"
+        );
         assert_eq!(of_server("thermograph_spool_bytes"), 0, "{mood:?}");
-        assert_eq!(counts.fates(), 124 * OWNERS as u64, "{mood:?}: {}", counts.0);
+        assert_eq!(
+            counts.fates(),
+            124 * OWNERS as u64,
+            "{mood:?}: {}",
+            counts.0
+        );
         assert_eq!(counts.unknown(), 0, "{mood:?}");
         assert_eq!(play.exporter.flush(PATIENCE).await, 0);
     }
@@ -240,7 +253,7 @@ async fn half_an_hour_without_a_server() {
 /// The same with a server that keeps what it does not answer: nothing is stored more than twice, each second time is counted.
 #[tokio::test(start_paused = true)]
 async fn half_an_hour_of_lost_answers() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::StoresAndResets);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     play.intervals(120).await;
@@ -258,7 +271,7 @@ async fn half_an_hour_of_lost_answers() {
 /// A server that takes three seconds for an answer loses nothing and gets nothing twice.
 #[tokio::test(start_paused = true)]
 async fn half_an_hour_of_slow_answers() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Takes(Duration::from_secs(3)));
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     play.intervals(120).await;
@@ -270,21 +283,29 @@ async fn half_an_hour_of_slow_answers() {
 /// While the server takes profiles, the disk is not touched.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_on_disk_while_all_is_well() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(WELL);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     play.intervals(20).await;
     stage.stores(20 * OWNERS as usize).await;
-    assert_eq!(play.counts().of_server("thermograph_spool_profiles_total"), 0);
+    assert_eq!(
+        play.counts().of_server("thermograph_spool_profiles_total"),
+        0
+    );
 }
 
 /// Killed at a moment from a second after the end of an interval in an outage: that interval is on disk, and arrives once the server and
 /// another agent are there.
 #[tokio::test(start_paused = true)]
 async fn a_killed_agent_loses_the_interval_in_progress() {
-    for mood in [Mood::Refuses, Mood::Answers(503, ""), Mood::Hangs, Mood::Resets] {
+    for mood in [
+        Mood::Refuses,
+        Mood::Answers(503, ""),
+        Mood::Hangs,
+        Mood::Resets,
+    ] {
         for seconds in [0, 2, 13] {
-            let directory = tempfile::tempdir().unwrap();
+            let directory = directory();
             let stage = Stage::new(mood);
             let begin = Instant::now();
             let first = Play::start(&stage, begin, Some(&directory));
@@ -304,7 +325,7 @@ async fn a_killed_agent_loses_the_interval_in_progress() {
 /// way is sent once more at most.
 #[tokio::test(start_paused = true)]
 async fn killed_while_the_backlog_goes_out() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Refuses);
     let begin = Instant::now();
     let first = Play::start(&stage, begin, Some(&directory));
@@ -324,7 +345,10 @@ async fn killed_while_the_backlog_goes_out() {
     let twice = stored.values().filter(|times| **times == 2).count() as u64;
     assert!(stored.values().all(|times| *times <= 2));
     assert!(twice > 0 && repeated >= twice, "{repeated} {twice}");
-    assert!(acknowledged + repeated >= 60 * OWNERS as u64, "{acknowledged} {repeated}");
+    assert!(
+        acknowledged + repeated >= 60 * OWNERS as u64,
+        "{acknowledged} {repeated}"
+    );
 }
 
 /// A profile that the server chokes on, or refuses, does not hold up those behind it, and goes.
@@ -335,7 +359,7 @@ async fn poison_blocks_nothing() {
         (500, "unexpected EOF"),
         (429, "push rate limit (4.0 MiB) exceeded"),
     ] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let stage = Stage::new(Mood::Refuses);
         let begin = Instant::now();
         let stage_of_poison = Arc::clone(&stage);
@@ -368,7 +392,12 @@ async fn poison_blocks_nothing() {
         }
         sleep(Duration::from_secs(600)).await;
         let counts = Counts::of(&registry);
-        assert_eq!(counts.fates(), 1 + 10 * OWNERS as u64, "{status}: {}", counts.0);
+        assert_eq!(
+            counts.fates(),
+            1 + 10 * OWNERS as u64,
+            "{status}: {}",
+            counts.0
+        );
         assert_eq!(counts.of_server("thermograph_spool_bytes"), 0);
         stage.assert_each_once();
         drop(exporter);
@@ -378,7 +407,7 @@ async fn poison_blocks_nothing() {
 /// What is older than the server takes goes with a count, and the rest of a long outage arrives.
 #[tokio::test(start_paused = true)]
 async fn two_hours_without_a_server() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Refuses);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     play.intervals(480).await;
@@ -395,20 +424,24 @@ async fn two_hours_without_a_server() {
 /// The clock is set back by an hour and forward by two in an outage: no profile is lost but those that the server would refuse.
 #[tokio::test(start_paused = true)]
 async fn the_clock_jumps() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Refuses);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     sleep(INTERVAL).await;
     for ahead in [0, -3600, 0, 7200] {
         let now = BEGIN + play.begin.elapsed().as_nanos() as i64;
-        play.exporter.submit(vec![profile_at("a", now + ahead * SECOND - 15 * SECOND)]);
+        play.exporter
+            .submit(vec![profile_at("a", now + ahead * SECOND - 15 * SECOND)]);
         sleep(INTERVAL).await;
     }
     stage.becomes(WELL);
     stage.stores(2).await;
     let counts = play.counts();
     assert_eq!(
-        (counts.dropped("too_old"), counts.dropped("would_be_rejected")),
+        (
+            counts.dropped("too_old"),
+            counts.dropped("would_be_rejected")
+        ),
         (1, 1),
         "{}",
         counts.0
@@ -418,7 +451,7 @@ async fn the_clock_jumps() {
 /// 200 owners at once and a server that answers in half a second: the last answer comes 4 s after the first push at most.
 #[tokio::test(start_paused = true)]
 async fn two_hundred_owners_at_once() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(WELL);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     sleep(INTERVAL).await;
@@ -436,7 +469,7 @@ async fn two_hundred_owners_at_once() {
 /// Live profiles do not wait for a backlog: they are sent within a second or two, while thousands of the backlog still wait.
 #[tokio::test(start_paused = true)]
 async fn live_profiles_go_first() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Refuses);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     for _ in 0..60 {
@@ -460,7 +493,7 @@ async fn live_profiles_go_first() {
 #[tokio::test(start_paused = true)]
 async fn the_rest_is_kept_at_the_end() {
     for mood in [Mood::Refuses, Mood::Hangs] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let stage = Stage::new(mood);
         let begin = Instant::now();
         let first = Play::start(&stage, begin, Some(&directory));
@@ -478,7 +511,7 @@ async fn the_rest_is_kept_at_the_end() {
 /// A disk that cannot be written costs nothing while memory is there; when it can be, it is used.
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_fails() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     // Not even root makes a directory below a file.
     let in_the_way = directory.path().join("spool");
     std::fs::write(&in_the_way, "").unwrap();
