@@ -12,7 +12,8 @@
 //!
 //! While the server takes profiles, nothing is on disk. What is put there while it is in flight is there as "may be stored". In an outage one
 //! profile at a time is sent, to see whether it is over: that which has been tried least, so that none uses up its tries while nothing is taken.
-//! A disk that fails leaves profiles in memory.
+//! A disk that fails leaves profiles in memory. While profiles wait in the queue for their host's turn, somebody looks whether the server is there at
+//! all, so that they are on disk in time if it is not.
 
 mod choose;
 mod rescue;
@@ -46,6 +47,9 @@ pub(super) struct Courier {
     flights: BTreeMap<u64, Flight>,
     pushes: JoinSet<(u64, Outcome)>,
     pushed: u64,
+    looks: JoinSet<Option<Outcome>>,
+    /// When the last look began, if it has not ended.
+    looking_since: Option<Instant>,
 }
 
 struct Flight {
@@ -58,6 +62,8 @@ struct Flight {
 enum Event {
     Admitted,
     Ended(u64, Outcome),
+    Looked(Option<Outcome>),
+    Submitted,
     Other,
     Halt,
 }
@@ -76,6 +82,8 @@ impl Courier {
             flights: BTreeMap::new(),
             pushes: JoinSet::new(),
             pushed: 0,
+            looks: JoinSet::new(),
+            looking_since: None,
         }
     }
 
@@ -97,6 +105,8 @@ impl Courier {
             match self.event(&halt).await {
                 Event::Admitted => self.push(),
                 Event::Ended(number, outcome) => self.ended(number, outcome).await,
+                Event::Submitted => self.look(),
+                Event::Looked(outcome) => self.looked(outcome),
                 Event::Other => {}
                 Event::Halt => break,
             }
@@ -116,7 +126,8 @@ impl Courier {
                 Some((_, admitted)) => admitted.await,
                 None => std::future::pending().await,
             } } => Event::Admitted,
-            () = self.queue.changed() => Event::Other,
+            Some(looked) = self.looks.join_next() => Event::Looked(looked.ok().flatten()),
+            () = self.queue.changed() => Event::Submitted,
             () = halt.notified() => Event::Halt,
             () = async { match wake_at {
                 Some(at) => sleep_until(at).await,
@@ -188,6 +199,35 @@ impl Courier {
         self.settle(settled).await;
     }
 
+    /// Looks whether the server is there, if it will be some time until something is sent.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let waits = self
+            .queue
+            .due()
+            .is_some_and(|due| due > now + rescue::PATIENCE);
+        if waits && self.looks.is_empty() && self.health.out_since().is_none() {
+            let sender = Arc::clone(&self.sender);
+            self.looks
+                .spawn(async move { (sender.server.reach)().await });
+            self.looking_since = Some(now);
+        }
+    }
+
+    /// Nobody who answers is ill for that; who does not has been out since it was asked.
+    fn looked(&mut self, outcome: Option<Outcome>) {
+        let since = self.looking_since.take();
+        if let (Some(since), Some(outcome)) = (since, outcome) {
+            self.health.is_out(since, Duration::ZERO);
+            self.complain(&outcome);
+        }
+    }
+
+    fn complain(&self, outcome: &Outcome) {
+        let complaints = &self.sender.complaints;
+        complaints.waits(&outcome.code(), outcome.message());
+    }
+
     /// Learns from how a push ended whether the server takes profiles.
     fn note(&mut self, outcome: &Outcome, size: usize) {
         let now = Instant::now();
@@ -201,8 +241,7 @@ impl Courier {
             }
             Decision::RetryOnceLate => self.health.failed_on_one(now),
         }
-        let complaints = &self.sender.complaints;
-        complaints.waits(&outcome.code(), outcome.message());
+        self.complain(outcome);
     }
 
     /// Sends nothing that has not been sent: it goes back to where it came from.

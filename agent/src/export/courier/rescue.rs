@@ -19,7 +19,10 @@ impl Courier {
     /// Since when something is wrong with the server.
     pub(super) fn trouble_since(&self) -> Option<Instant> {
         let flights = self.flights.values().map(|flight| flight.since);
-        flights.chain(self.health.out_since()).min()
+        flights
+            .chain(self.health.out_since())
+            .chain(self.looking_since)
+            .min()
     }
 
     /// Whether what is in memory is to be put on disk.
@@ -103,6 +106,7 @@ impl Courier {
     /// Puts on disk what is left in memory, and counts what cannot be.
     pub(super) async fn end(mut self) {
         self.pushes.abort_all();
+        self.looks.abort_all();
         let unsent = self.hold();
         self.settle(unsent).await;
         self.rescue().await;

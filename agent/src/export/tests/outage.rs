@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::export::retry::{Answer, Outcome};
-use crate::export::sender::{Clock, Push};
+use crate::export::sender::{Clock, Push, Reach, Server};
 use pprof_proto::push::PushRequest;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -62,6 +62,33 @@ impl Stage {
             let stage = Arc::clone(&stage);
             Box::pin(async move { stage.play(body).await })
         })
+    }
+
+    /// As far as can be seen without a push.
+    fn reach(self: &Arc<Self>) -> Reach {
+        let stage = Arc::clone(self);
+        Box::new(move || {
+            let stage = Arc::clone(&stage);
+            Box::pin(async move {
+                let mood = *stage.mood.lock().unwrap();
+                match mood {
+                    Mood::Refuses => Some(Outcome::NotSent("connection refused".into())),
+                    Mood::Hangs => {
+                        sleep(Duration::from_secs(30)).await;
+                        Some(Outcome::TimedOut)
+                    }
+                    _ => None,
+                }
+            })
+        })
+    }
+
+    fn server(self: &Arc<Self>, clock: Clock) -> Server {
+        Server {
+            push: self.push(),
+            reach: self.reach(),
+            clock,
+        }
     }
 
     async fn play(&self, body: Bytes) -> Outcome {
@@ -161,7 +188,7 @@ impl Play {
         let metrics = ExportMetrics::new(&mut registry);
         let clock: Clock = Box::new(move || BEGIN + begin.elapsed().as_nanos() as i64);
         Play {
-            exporter: Exporter::with(&config, "node-1", metrics, stage.push(), clock),
+            exporter: Exporter::with(&config, "node-1", metrics, stage.server(clock)),
             registry,
             begin,
             stage: Arc::clone(stage),
@@ -321,6 +348,29 @@ async fn a_killed_agent_loses_the_interval_in_progress() {
     }
 }
 
+/// The same for the first interval of an outage, which nobody has noticed because it is not this host's turn to send yet.
+#[tokio::test(start_paused = true)]
+async fn an_unnoticed_outage_is_noticed() {
+    for mood in [Mood::Refuses, Mood::Hangs] {
+        let directory = directory();
+        let stage = Stage::new(WELL);
+        let begin = Instant::now();
+        let mut first = Play::start(&stage, begin, Some(&directory));
+        first.exporter.jitter = Duration::from_secs(5);
+        first.intervals(2).await;
+        sleep(INTERVAL - Duration::from_secs(1)).await;
+        stage.becomes(mood);
+        sleep(Duration::from_secs(1)).await;
+        first.submit();
+        first.killed().await;
+        assert!(stage.pushes.lock().unwrap().len() == 2 * OWNERS as usize);
+        stage.becomes(WELL);
+        let _second = Play::start(&stage, begin, Some(&directory));
+        stage.stores(3 * OWNERS as usize).await;
+        stage.assert_each_once();
+    }
+}
+
 /// Agents that are killed again and again while the backlog goes out: what one of them knew to be stored, no later one sends; what was on its
 /// way is sent once more at most.
 #[tokio::test(start_paused = true)]
@@ -384,7 +434,15 @@ async fn poison_blocks_nothing() {
         let mut registry = Registry::default();
         let clock: Clock = Box::new(move || BEGIN + begin.elapsed().as_nanos() as i64);
         let metrics = ExportMetrics::new(&mut registry);
-        let exporter = Exporter::with(&config, "node-1", metrics, push, clock);
+        let exporter = Exporter::with(
+            &config,
+            "node-1",
+            metrics,
+            Server {
+                push,
+                ..stage.server(clock)
+            },
+        );
         let since = Instant::now();
         while stage.stored() < 10 * OWNERS as usize {
             sleep(Duration::from_secs(1)).await;
