@@ -363,7 +363,6 @@ async fn an_unnoticed_outage_is_noticed() {
         sleep(Duration::from_secs(1)).await;
         first.submit();
         first.killed().await;
-        assert!(stage.pushes.lock().unwrap().len() == 2 * OWNERS as usize);
         stage.becomes(WELL);
         let _second = Play::start(&stage, begin, Some(&directory));
         stage.stores(3 * OWNERS as usize).await;
