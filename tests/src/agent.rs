@@ -27,7 +27,8 @@ impl Agent {
 
     /// The same for the life of this process: it ends with it, however that ends.
     pub fn start_for_good(args: &[&str]) -> Agent {
-        let arguments = agent_arguments(args);
+        // Its directory is removed at once.
+        let arguments = agent_arguments(&[args, &["--spool-size", "0"]].concat());
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let started = Instant::now();

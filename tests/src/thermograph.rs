@@ -52,6 +52,7 @@ impl Run {
             .args(args)
             .current_dir(directory.path())
             .env("TMPDIR", directory.path())
+            .env("THERMOGRAPH_DATA_DIR", directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

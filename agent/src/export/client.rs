@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
+/// The Connect procedure of a push, below the server's base URL.
+const PUSH_PATH: &str = "push.v1.PusherService/Push";
+
 /// Error bodies echo all labels (80 kB were seen); the reason stands at their begin.
 const ANSWER_BYTES: usize = 4096;
 
@@ -29,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct PushClient {
     http: Client,
     url: Url,
+    /// What a server answers at once, without a credential.
+    ready: Url,
     authorization: Authorization,
     headers: HeaderMap,
 }
@@ -60,7 +65,8 @@ impl PushClient {
         )?;
         Ok(PushClient {
             http,
-            url: config.push_url()?,
+            url: config.url_of(PUSH_PATH)?,
+            ready: config.url_of("ready")?,
             authorization: Authorization::new(&config.credentials)?,
             headers: headers(&config.headers, config.tenant_id.as_deref())?,
         })
@@ -82,6 +88,12 @@ impl PushClient {
             }
             _ => outcome,
         }
+    }
+
+    /// Whether anybody answers there, whatever it is; if not, how that ended.
+    pub(super) async fn reach(&self) -> Option<Outcome> {
+        let asked = self.http.head(self.ready.clone()).send().await;
+        asked.err().map(|error| failed(&error))
     }
 
     async fn push_as(&self, authorization: Option<&HeaderValue>, body: Bytes) -> Outcome {

@@ -8,9 +8,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The Connect procedure of a push, below the server's base URL.
-const PUSH_PATH: &str = "push.v1.PusherService/Push";
-
 /// A Pyroscope server, and how to push to it. Its values have been checked where they were given.
 #[derive(Clone, Debug)]
 pub(crate) struct PyroscopeConfig {
@@ -97,10 +94,10 @@ impl Default for PushLimits {
 }
 
 impl PyroscopeConfig {
-    /// Full URL of the push. A trailing slash goes: `//push...` is answered with a redirect, which a push does not follow.
-    pub(super) fn push_url(&self) -> Result<Url> {
+    /// Full URL of `path`. A trailing slash of the base goes: `//push...` is answered with a redirect, which a push does not follow.
+    pub(super) fn url_of(&self, path: &str) -> Result<Url> {
         let base = self.url.as_str().trim_end_matches('/');
-        Url::parse(&format!("{base}/{PUSH_PATH}")).with_context(|| {
+        Url::parse(&format!("{base}/{path}")).with_context(|| {
             format!("the pyroscope url {base} cannot be extended by the path of a push")
         })
     }
@@ -132,7 +129,13 @@ mod tests {
             ),
         ] {
             let config = crate::export::tests::config(base);
-            assert_eq!(config.push_url().unwrap().as_str(), full);
+            assert_eq!(
+                config
+                    .url_of("push.v1.PusherService/Push")
+                    .unwrap()
+                    .as_str(),
+                full
+            );
         }
     }
 

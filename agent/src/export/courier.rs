@@ -12,38 +12,27 @@
 //!
 //! While the server takes profiles, nothing is on disk. What is put there while it is in flight is there as "may be stored". In an outage one
 //! profile at a time is sent, to see whether it is over: that which has been tried least, so that none uses up its tries while nothing is taken.
-//! A disk that fails leaves profiles in memory.
+//! A disk that fails leaves profiles in memory. While profiles wait in the queue for their host's turn, somebody looks whether the server is there at
+//! all, so that they are on disk in time if it is not.
+
+mod choose;
+mod rescue;
 
 use super::disk::{Disk, Settled};
 use super::health::Health;
-use super::parcel::{Fate, Next, Parcel, oldest};
+use super::parcel::{Fate, Next, Parcel};
 use super::queue::Queue;
-use super::request::Refusal;
 use super::retry::{Decision, Outcome, decide};
 use super::sender::Sender;
-use super::spool::{Order, Sent, Wanted};
+use super::spool::{Sent, Ticket};
 use leaky_bucket::AcquireOwned;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-
-/// A server answers in half a second; what has waited longer shall be on disk within a second.
-const PATIENCE: Duration = Duration::from_millis(800);
-
-/// Pushes of the backlog at the same time. A fleet comes back at once, and what a server lets wait for longer than the timeout would be
-/// stored twice.
-const BACKLOG_IN_FLIGHT: usize = 8;
-
-/// Of the backlog that is read at once, bytes: live profiles wait for no more than that to pass.
-const BACKLOG_BYTES: usize = 1 << 20;
-
-/// Of memory that goes into one file of the spool, bytes.
-const FILE_BYTES: usize = 4 << 20;
 
 pub(super) struct Courier {
     sender: Arc<Sender>,
@@ -58,6 +47,9 @@ pub(super) struct Courier {
     flights: BTreeMap<u64, Flight>,
     pushes: JoinSet<(u64, Outcome)>,
     pushed: u64,
+    looks: JoinSet<Option<Outcome>>,
+    /// When the last look began, if it has not ended.
+    looking_since: Option<Instant>,
 }
 
 struct Flight {
@@ -70,6 +62,8 @@ struct Flight {
 enum Event {
     Admitted,
     Ended(u64, Outcome),
+    Looked(Option<Outcome>),
+    Submitted,
     Other,
     Halt,
 }
@@ -88,6 +82,8 @@ impl Courier {
             flights: BTreeMap::new(),
             pushes: JoinSet::new(),
             pushed: 0,
+            looks: JoinSet::new(),
+            looking_since: None,
         }
     }
 
@@ -109,6 +105,8 @@ impl Courier {
             match self.event(&halt).await {
                 Event::Admitted => self.push(),
                 Event::Ended(number, outcome) => self.ended(number, outcome).await,
+                Event::Submitted => self.look(),
+                Event::Looked(outcome) => self.looked(outcome),
                 Event::Other => {}
                 Event::Halt => break,
             }
@@ -128,130 +126,14 @@ impl Courier {
                 Some((_, admitted)) => admitted.await,
                 None => std::future::pending().await,
             } } => Event::Admitted,
-            () = self.queue.changed() => Event::Other,
+            Some(looked) = self.looks.join_next() => Event::Looked(looked.ok().flatten()),
+            () = self.queue.changed() => Event::Submitted,
             () = halt.notified() => Event::Halt,
             () = async { match wake_at {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
             } } => Event::Other,
         }
-    }
-
-    /// The next parcel that may be sent now.
-    async fn next(&mut self) -> Option<Parcel> {
-        loop {
-            let parcel = self.candidate().await?;
-            match parcel.aged(self.sender.now_nanos()) {
-                None => return Some(parcel),
-                Some(fate) => {
-                    self.settle(parcel.ticket.map(done)).await;
-                    self.count(fate, &parcel.service);
-                }
-            }
-        }
-    }
-
-    async fn candidate(&mut self) -> Option<Parcel> {
-        let now = Instant::now();
-        if !self.may_send(now) {
-            return None;
-        }
-        if self.health.out_since().is_some() {
-            return self.probe(now).await;
-        }
-        if let Some(parcel) = self.from_memory(now) {
-            return Some(parcel);
-        }
-        if !self.backlog_has_room() {
-            return None;
-        }
-        if self.backlog.is_empty() {
-            let taken = self.take(BACKLOG_IN_FLIGHT, Order::Oldest).await;
-            self.backlog.extend(taken);
-        }
-        self.backlog.pop_front()
-    }
-
-    /// What is sent in an outage: something that has not been tried or, if nothing like that comes for some time, what has been tried least.
-    async fn probe(&mut self, now: Instant) -> Option<Parcel> {
-        let parcel = self.from_memory(now);
-        if parcel.as_ref().is_some_and(|parcel| tries(parcel) == 0) {
-            return parcel;
-        }
-        let is_time = self.tried_at().is_some_and(|at| at <= now);
-        let order = if is_time {
-            Order::LeastTried
-        } else {
-            Order::Untried
-        };
-        let from_disk = self.take(1, order).await.pop();
-        if from_disk.is_none() && is_time {
-            return parcel;
-        }
-        self.waiting.extend(parcel);
-        from_disk
-    }
-
-    /// From when on what was tried is tried again in an outage: there may be no other try for it.
-    fn tried_at(&self) -> Option<Instant> {
-        let wait = if self.queue.is_closed() {
-            Duration::ZERO
-        } else {
-            self.sender.limits.last_try
-        };
-        Some(self.health.probe_at()? + wait)
-    }
-
-    /// The least tried of what waits in memory and is ready, or what comes next in the queue.
-    fn from_memory(&mut self, now: Instant) -> Option<Parcel> {
-        let ready = self.waiting.iter().enumerate();
-        let ready = ready.filter(|(_, parcel)| parcel.not_before <= now);
-        let least_tried = ready.min_by_key(|(_, parcel)| tries(parcel));
-        let least_tried = least_tried.map(|(at, parcel)| (at, tries(parcel)));
-        match least_tried {
-            Some((at, 0)) => self.waiting.remove(at),
-            Some((at, _)) => self.from_queue(true).or_else(|| self.waiting.remove(at)),
-            None => self.from_queue(true),
-        }
-    }
-
-    /// The oldest profile of the queue, if it is to be sent now or need not be due.
-    fn from_queue(&mut self, if_due: bool) -> Option<Parcel> {
-        loop {
-            let profile = self.queue.pop(if_due)?;
-            match Parcel::new(&profile, &self.sender.node, self.sender.now_nanos()) {
-                Ok(parcel) => return Some(parcel),
-                Err(refusal) => self.count(Fate::Dropped(refusal), &profile.owner.service_name),
-            }
-        }
-    }
-
-    async fn take(&mut self, profiles: usize, order: Order) -> Vec<Parcel> {
-        if self.queue.is_closed()
-            || self.disk.waiting() == 0
-            || !self.disk.is_usable(Instant::now())
-        {
-            return Vec::new();
-        }
-        let wanted = Wanted {
-            not_before: oldest(self.sender.now_nanos()),
-            profiles,
-            bytes: BACKLOG_BYTES,
-            order,
-        };
-        self.disk.take(wanted).await
-    }
-
-    fn may_send(&self, now: Instant) -> bool {
-        match self.health.probe_at() {
-            None => self.flights.len() < self.sender.limits.in_flight.max(1),
-            Some(at) => at <= now && !self.flights.values().any(|flight| flight.is_probe),
-        }
-    }
-
-    fn backlog_has_room(&self) -> bool {
-        let of_backlog = |flight: &&Flight| flight.parcel.ticket.is_some();
-        self.flights.values().filter(of_backlog).count() < BACKLOG_IN_FLIGHT
     }
 
     /// Sends what has been admitted.
@@ -317,6 +199,35 @@ impl Courier {
         self.settle(settled).await;
     }
 
+    /// Looks whether the server is there, if it will be some time until something is sent.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let waits = self
+            .queue
+            .due()
+            .is_some_and(|due| due > now + rescue::PATIENCE);
+        if waits && self.looks.is_empty() && self.health.out_since().is_none() {
+            let sender = Arc::clone(&self.sender);
+            self.looks
+                .spawn(async move { (sender.server.reach)().await });
+            self.looking_since = Some(now);
+        }
+    }
+
+    /// Nobody who answers is ill for that; who does not has been out since it was asked.
+    fn looked(&mut self, outcome: Option<Outcome>) {
+        let since = self.looking_since.take();
+        if let (Some(since), Some(outcome)) = (since, outcome) {
+            self.health.is_out(since, Duration::ZERO);
+            self.complain(&outcome);
+        }
+    }
+
+    fn complain(&self, outcome: &Outcome) {
+        let complaints = &self.sender.complaints;
+        complaints.waits(&outcome.code(), outcome.message());
+    }
+
     /// Learns from how a push ended whether the server takes profiles.
     fn note(&mut self, outcome: &Outcome, size: usize) {
         let now = Instant::now();
@@ -330,8 +241,7 @@ impl Courier {
             }
             Decision::RetryOnceLate => self.health.failed_on_one(now),
         }
-        let complaints = &self.sender.complaints;
-        complaints.waits(&outcome.code(), outcome.message());
+        self.complain(outcome);
     }
 
     /// Sends nothing that has not been sent: it goes back to where it came from.
@@ -356,90 +266,6 @@ impl Courier {
         self.disk.settle(outcomes.into_iter().collect()).await;
     }
 
-    /// Since when something is wrong with the server.
-    fn trouble_since(&self) -> Option<Instant> {
-        let flights = self.flights.values().map(|flight| flight.since);
-        flights.chain(self.health.out_since()).min()
-    }
-
-    /// Whether what is in memory is to be put on disk.
-    fn is_in_trouble(&self, now: Instant) -> bool {
-        let since = self.trouble_since();
-        since.is_some_and(|since| since + PATIENCE <= now) && self.disk.is_usable(now)
-    }
-
-    fn is_at_risk(&self) -> bool {
-        let in_flight = |flight: &Flight| flight.parcel.ticket.is_none();
-        !self.waiting.is_empty() || !self.queue.is_empty() || self.flights.values().any(in_flight)
-    }
-
-    /// Puts what is in memory on disk, what is in flight included.
-    async fn rescue(&mut self) {
-        while self.is_at_risk() {
-            if self.health.out_since().is_some()
-                && self
-                    .admission
-                    .as_ref()
-                    .is_some_and(|(parcel, _)| parcel.ticket.is_none())
-                && let Some((parcel, _)) = self.admission.take()
-            {
-                self.waiting.push_front(parcel);
-            }
-            let (numbers, parcels) = self.collect();
-            if parcels.is_empty() {
-                return;
-            }
-            match self.disk.append(&parcels).await {
-                Some(tickets) => {
-                    for (number, ticket) in numbers.iter().zip(tickets) {
-                        if let Some(flight) = self.flights.get_mut(number) {
-                            flight.parcel.ticket = Some(ticket);
-                        }
-                    }
-                }
-                None => {
-                    let from_memory = parcels.into_iter().skip(numbers.len());
-                    self.waiting.extend(from_memory.map(|(parcel, _)| parcel));
-                    self.drop_oldest();
-                    return;
-                }
-            }
-        }
-    }
-
-    /// What goes into one file: what is in flight, with its numbers, then the rest.
-    fn collect(&mut self) -> (Vec<u64>, Vec<(Parcel, bool)>) {
-        let (mut numbers, mut parcels, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for (number, flight) in &self.flights {
-            if flight.parcel.ticket.is_none() && bytes < FILE_BYTES {
-                bytes += flight.parcel.request.body.len();
-                numbers.push(*number);
-                parcels.push((flight.parcel.clone(), true));
-            }
-        }
-        while bytes < FILE_BYTES {
-            let waiting = self.waiting.pop_front();
-            let Some(parcel) = waiting.or_else(|| self.from_queue(false)) else {
-                break;
-            };
-            bytes += parcel.request.body.len();
-            parcels.push((parcel, false));
-        }
-        (numbers, parcels)
-    }
-
-    /// Keeps what waits in memory within its bound.
-    fn drop_oldest(&mut self) {
-        let held = |waiting: &VecDeque<Parcel>| -> usize {
-            waiting.iter().map(|parcel| parcel.request.body.len()).sum()
-        };
-        while held(&self.waiting) + self.queue.bytes() > self.sender.limits.queue_bytes
-            && let Some(parcel) = self.waiting.pop_front()
-        {
-            self.sender.queue_full(&parcel.service);
-        }
-    }
-
     /// When something is to be done that nothing else tells of. What cannot be done then must not be in it, or this would never sleep.
     fn wake_at(&self) -> Option<Instant> {
         let now = Instant::now();
@@ -449,13 +275,13 @@ impl Courier {
             && let Some(since) = self.trouble_since()
         {
             let paused = self.disk.paused_until();
-            times.push(paused.unwrap_or(now).max(since + PATIENCE));
+            times.push(paused.unwrap_or(now).max(since + rescue::PATIENCE));
         }
         let probe_at = self.health.probe_at().unwrap_or(now);
         if self.admission.is_none() && self.may_send(probe_at) {
             let tried_at = self.tried_at().unwrap_or(now);
             times.extend(self.waiting.iter().map(|parcel| {
-                let at = if tries(parcel) == 0 {
+                let at = if parcel.tries() == 0 {
                     probe_at
                 } else {
                     tried_at
@@ -480,49 +306,15 @@ impl Courier {
             && self.admission.is_none()
     }
 
-    /// Puts on disk what is left in memory, and counts what cannot be.
-    async fn end(mut self) {
-        self.pushes.abort_all();
-        let unsent = self.hold();
-        self.settle(unsent).await;
-        self.rescue().await;
-        while let Some(parcel) = self.waiting.pop_front().or_else(|| self.from_queue(false)) {
-            let message = "the agent was stopped".to_owned();
-            let reason = "shutdown";
-            let fate = match parcel.sent {
-                Sent::Once => Fate::Unknown(message),
-                _ => Fate::Dropped(Refusal { reason, message }),
-            };
-            self.abandon(fate, &parcel.service);
-        }
-        let flights = std::mem::take(&mut self.flights);
-        for flight in flights
-            .values()
-            .filter(|flight| flight.parcel.ticket.is_none())
-        {
-            let message = "the agent was stopped before the answer came".to_owned();
-            self.abandon(Fate::Unknown(message), &flight.parcel.service);
-        }
-    }
-
-    fn abandon(&self, fate: Fate, service: &str) {
-        self.sender.abandoned.fetch_add(1, Ordering::Relaxed);
-        self.count(fate, service);
-    }
-
     fn count(&self, fate: Fate, service: &str) {
         self.sender.count(fate, service);
     }
 }
 
-fn done(ticket: super::spool::Ticket) -> Settled {
+fn done(ticket: Ticket) -> Settled {
     Settled {
         ticket,
         sent: Sent::Done,
         strikes: 0,
     }
-}
-
-fn tries(parcel: &Parcel) -> u32 {
-    parcel.strikes + u32::from(parcel.sent != Sent::Never)
 }

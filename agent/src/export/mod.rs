@@ -38,7 +38,7 @@ use anyhow::Result;
 use courier::Courier;
 use disk::Disk;
 use queue::Queue;
-use sender::Sender;
+use sender::{Sender, Server};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -67,25 +67,26 @@ impl Exporter {
         metrics: ExportMetrics,
     ) -> Result<Exporter> {
         let client = Arc::new(client::PushClient::new(config)?);
-        let push: sender::Push = Box::new(move |body| {
-            let client = Arc::clone(&client);
-            Box::pin(async move { client.push(body).await })
-        });
-        Ok(Exporter::with(
-            config,
-            node,
-            metrics,
-            push,
-            Box::new(now_nanos),
-        ))
+        let reached = Arc::clone(&client);
+        let server = Server {
+            push: Box::new(move |body| {
+                let client = Arc::clone(&client);
+                Box::pin(async move { client.push(body).await })
+            }),
+            reach: Box::new(move || {
+                let client = Arc::clone(&reached);
+                Box::pin(async move { client.reach().await })
+            }),
+            clock: Box::new(now_nanos),
+        };
+        Ok(Exporter::with(config, node, metrics, server))
     }
 
     fn with(
         config: &PyroscopeConfig,
         node: &str,
         metrics: ExportMetrics,
-        push: sender::Push,
-        clock: sender::Clock,
+        server: Server,
     ) -> Exporter {
         let limits = config.limits.clone();
         let metrics = metrics.of(&config.name);
@@ -97,8 +98,7 @@ impl Exporter {
         );
         let sender = Arc::new(Sender {
             node: node.to_owned(),
-            push,
-            clock,
+            server,
             pace: pace::Pace::new(limits.rate, limits.burst),
             metrics,
             complaints,

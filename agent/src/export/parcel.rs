@@ -139,6 +139,11 @@ impl Parcel {
         Next::Later(wait)
     }
 
+    /// How often it has been tried, as far as that counts.
+    pub(super) fn tries(&self) -> u32 {
+        self.strikes + u32::from(self.sent != Sent::Never)
+    }
+
     fn given_up(&self, outcome: &Outcome) -> Fate {
         let message = outcome.message().to_owned();
         // A refusal of the repeat says nothing of the first push.

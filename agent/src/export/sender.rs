@@ -17,15 +17,25 @@ use tokio::time::Instant;
 pub(super) type Push =
     Box<dyn Fn(Bytes) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
 
+/// Looks whether anybody answers there; if not, says how that ended.
+pub(super) type Reach =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Option<Outcome>> + Send>> + Send + Sync>;
+
 /// Nanoseconds since the Unix epoch.
 pub(super) type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
+
+/// A server and the time there, or what plays them.
+pub(super) struct Server {
+    pub(super) push: Push,
+    pub(super) reach: Reach,
+    pub(super) clock: Clock,
+}
 
 pub(super) struct Sender {
     /// Name of this host.
     pub(super) node: String,
     pub(super) limits: PushLimits,
-    pub(super) push: Push,
-    pub(super) clock: Clock,
+    pub(super) server: Server,
     pub(super) pace: Pace,
     pub(super) metrics: ExportMetrics,
     pub(super) complaints: Arc<Complaints>,
@@ -35,12 +45,12 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn now_nanos(&self) -> i64 {
-        (self.clock)()
+        (self.server.clock)()
     }
 
     pub(super) async fn push(&self, body: Bytes) -> Outcome {
         let (begin, size) = (Instant::now(), body.len());
-        let outcome = (self.push)(body).await;
+        let outcome = (self.server.push)(body).await;
         self.metrics.pushed(outcome.code(), size, begin.elapsed());
         outcome
     }

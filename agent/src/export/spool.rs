@@ -10,12 +10,14 @@
 //! have the profile. Nothing here is read into memory but what is about to be sent, and 32 bytes of each profile.
 
 mod directory;
+mod format;
 mod segment;
 
-pub(super) use segment::Sent;
+pub(super) use format::Sent;
 
-use directory::Directory;
-use segment::{Entry, Record};
+use directory::{Directory, is_damage};
+use format::Record;
+use segment::{Segment, Slot};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -93,39 +95,6 @@ pub(super) struct Spool {
     losses: Losses,
 }
 
-#[derive(Debug)]
-struct Segment {
-    number: u64,
-    bytes: u64,
-    slots: Vec<Slot>,
-}
-
-#[derive(Debug)]
-struct Slot {
-    entry: Entry,
-    is_on_its_way: bool,
-    /// Times that the server refused it for now.
-    strikes: u32,
-}
-
-impl Slot {
-    fn of(entry: Entry) -> Slot {
-        Slot {
-            entry,
-            is_on_its_way: false,
-            strikes: 0,
-        }
-    }
-
-    fn waits(&self) -> bool {
-        !self.is_on_its_way && self.entry.sent != Sent::Done
-    }
-
-    fn tries(&self) -> u32 {
-        self.strikes + u32::from(self.entry.sent != Sent::Never)
-    }
-}
-
 impl Spool {
     /// Opens the spool in the directory `path` with what is left in it.
     pub(super) fn open(path: &Path, most_bytes: u64) -> io::Result<Spool> {
@@ -157,7 +126,7 @@ impl Spool {
     /// Takes over a file that an earlier process has left.
     fn adopt(&mut self, number: u64) -> io::Result<()> {
         let file = self.directory.read(number)?;
-        let (mut entries, lost) = segment::scan(&file)?;
+        let (mut entries, lost) = format::scan(&file)?;
         self.losses.corrupt += lost as u64;
         for entry in &mut entries {
             // Nobody was left to write down the answer.
@@ -189,7 +158,7 @@ impl Spool {
                 payload: &profile.payload,
             })
             .collect();
-        let (bytes, entries) = segment::encode(&records);
+        let (bytes, entries) = format::encode(&records);
         if bytes.len() as u64 > self.most_bytes {
             return Err(io::Error::other("one interval is larger than --spool-size"));
         }
@@ -252,7 +221,9 @@ impl Spool {
     pub(super) fn take(&mut self, wanted: Wanted) -> io::Result<Vec<Taken>> {
         let mut taken = Vec::new();
         for (at, slots) in self.choose(wanted) {
-            taken.extend(self.take_from(at, &slots)?);
+            if let Some(segment) = self.segments.get_mut(at) {
+                taken.extend(segment.take(&slots, &self.directory, &mut self.losses)?);
+            }
         }
         self.remove_done();
         Ok(taken)
@@ -295,66 +266,13 @@ impl Spool {
         chosen
     }
 
-    fn take_from(&mut self, at: usize, places: &[usize]) -> io::Result<Vec<Taken>> {
-        let Some(segment) = self.segments.get_mut(at) else {
-            return Ok(Vec::new());
-        };
-        let file = match self.directory.read(segment.number) {
-            Ok(file) => file,
-            Err(error) if is_damage(&error) => {
-                segment.give_up(&mut self.losses);
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
-        };
-        let mut taken = Vec::new();
-        for place in places {
-            let Some(slot) = segment.slots.get_mut(*place) else {
-                continue;
-            };
-            let sent = slot.entry.sent;
-            let marked = slot.entry.read(&file).and_then(|payload| {
-                slot.entry.mark(&file, sent.on_its_way())?;
-                Ok(payload)
-            });
-            match marked {
-                Ok(payload) => taken.push(Taken {
-                    ticket: Ticket {
-                        segment: segment.number,
-                        slot: *place,
-                    },
-                    sent,
-                    strikes: slot.strikes,
-                    start: slot.entry.start,
-                    payload,
-                }),
-                Err(error) if is_damage(&error) => {
-                    slot.entry.sent = Sent::Done;
-                    self.losses.corrupt += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        file.sync_data()?;
-        for profile in &taken {
-            if let Some(slot) = segment.slots.get_mut(profile.ticket.slot) {
-                slot.is_on_its_way = true;
-            }
-        }
-        Ok(taken)
-    }
-
     /// Writes down what came of profiles that were taken, or were on their way when they were put here. An error leaves what is known in
     /// memory as it should be, and on disk as it was.
     pub(super) fn settle(&mut self, outcomes: &[(Ticket, Sent, u32)]) -> io::Result<()> {
         let mut marked = Ok(());
         for (ticket, sent, strikes) in outcomes {
-            let at = self
-                .segments
-                .binary_search_by_key(&ticket.segment, |segment| segment.number);
-            let slot = at
-                .ok()
-                .and_then(|at| self.segments.get_mut(at)?.slots.get_mut(ticket.slot));
+            let segment = self.segment_mut(ticket.segment);
+            let slot = segment.and_then(|segment| segment.slots.get_mut(ticket.slot));
             match slot {
                 Some(slot) => {
                     slot.entry.sent = *sent;
@@ -366,45 +284,36 @@ impl Spool {
             }
         }
         for of_segment in outcomes.chunk_by(|(a, ..), (b, ..)| a.segment == b.segment) {
-            let result = self.mark(of_segment);
-            marked = marked.and(result);
+            let Some((ticket, ..)) = of_segment.first() else {
+                continue;
+            };
+            if let Some(segment) = self.segment(ticket.segment) {
+                marked = marked.and(segment.mark(of_segment, &self.directory));
+            }
         }
         self.remove_done();
         marked
     }
 
-    /// Marks profiles of one segment.
-    fn mark(&self, outcomes: &[(Ticket, Sent, u32)]) -> io::Result<()> {
-        let Some((Ticket { segment, .. }, ..)) = outcomes.first() else {
-            return Ok(());
-        };
-        let Ok(at) = self
+    fn segment(&self, number: u64) -> Option<&Segment> {
+        let at = self
             .segments
-            .binary_search_by_key(segment, |segment| segment.number)
-        else {
-            return Ok(());
-        };
-        let file = self.directory.read(*segment)?;
-        for (ticket, sent, _) in outcomes {
-            let slot = self
-                .segments
-                .get(at)
-                .and_then(|segment| segment.slots.get(ticket.slot));
-            if let Some(slot) = slot {
-                slot.entry.mark(&file, *sent)?;
-            }
-        }
-        file.sync_data()
+            .binary_search_by_key(&number, |segment| segment.number);
+        self.segments.get(at.ok()?)
+    }
+
+    fn segment_mut(&mut self, number: u64) -> Option<&mut Segment> {
+        let at = self
+            .segments
+            .binary_search_by_key(&number, |segment| segment.number);
+        self.segments.get_mut(at.ok()?)
     }
 
     /// Removes the files that need nothing more.
     fn remove_done(&mut self) {
         let (directory, bytes) = (&self.directory, &mut self.bytes);
         self.segments.retain(|segment| {
-            let is_done = segment
-                .slots
-                .iter()
-                .all(|slot| slot.entry.sent == Sent::Done);
+            let is_done = segment.is_done();
             if is_done {
                 *bytes -= segment.bytes;
                 // What stays there is found at the next start, and is done or too old.
@@ -412,15 +321,6 @@ impl Spool {
             }
             !is_done
         });
-    }
-}
-
-impl Segment {
-    fn give_up(&mut self, losses: &mut Losses) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.waits()) {
-            slot.entry.sent = Sent::Done;
-            losses.corrupt += 1;
-        }
     }
 }
 
@@ -442,15 +342,6 @@ impl Losses {
             Sent::Done => {}
         }
     }
-}
-
-/// Whether it is this file that is at fault, and not the disk.
-fn is_damage(error: &io::Error) -> bool {
-    // The last two are what a link and a directory in its place are answered by.
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
-    ) || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR))
 }
 
 #[cfg(test)]

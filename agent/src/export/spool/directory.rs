@@ -115,3 +115,12 @@ fn is_half_written(name: &CStr) -> bool {
         .and_then(|name| name.strip_suffix(".new"));
     digits.is_some_and(|digits| digits.len() == 20 && digits.bytes().all(|c| c.is_ascii_digit()))
 }
+
+/// Whether it is this file that is at fault, and not the disk.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    // The last two are what a link and a directory in its place are answered by.
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
+    ) || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR))
+}

@@ -1,6 +1,7 @@
 //! What arrives, and how it is sent.
 
 use super::*;
+use crate::secret::Secret;
 
 /// Three intervals of 40 owners arrive whole, each once, as one series a request over connections that are kept, though
 /// each answer takes 50 ms.
@@ -169,4 +170,90 @@ async fn profiles_wait_for_a_server_that_is_down() {
         (server.stored().len(), counts.pushes("200"), counts.fates()),
         (1, 1, 1)
     );
+}
+
+/// 200 owners at once over real connections to a server that answers in half a second: each arrives once. How long it takes depends on the
+/// machine, and is only said; what it would take at best is in `outage`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_owners_arrive() {
+    let server = Pyroscope::start_with(Limits {
+        acknowledge_after: Duration::from_millis(500),
+        ..Limits::default()
+    });
+    let rig = Rig::new(&config(&server.url()));
+    let begin = std::time::Instant::now();
+    rig.exporter.submit(
+        (0..200)
+            .map(|at| profile(&format!("service-{at}")))
+            .collect(),
+    );
+    let counts = rig.finish().await;
+    eprintln!(
+        "200 pushes, answered in 0.5 s each: {:.2?}",
+        begin.elapsed()
+    );
+    assert_eq!((counts.pushes("200"), server.stored().len()), (200, 200));
+    server.assert_nothing_lost();
+}
+
+/// Headers of one's own arrive with every push.
+#[tokio::test]
+async fn own_headers_arrive() {
+    let server = Pyroscope::start();
+    let mut config = config(&server.url());
+    let key = Secret::from("sesame".to_owned());
+    config.headers.insert("X-Key".to_owned(), key);
+    let rig = Rig::new(&config);
+    rig.exporter.submit(vec![profile("app")]);
+    rig.finish().await;
+    assert_eq!(server.stored()[0].headers["x-key"], "sesame");
+}
+
+/// A token that was replaced while the agent runs: the push that the old one is refused for is repeated with the new one, and nothing is lost.
+#[tokio::test]
+async fn tokens_rotate() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "old").unwrap();
+    let server = Pyroscope::start_with(Limits {
+        authorization: Some("Bearer new".to_owned()),
+        ..Limits::default()
+    });
+    let mut config = config(&server.url());
+    config.credentials = Credentials::BearerFile(file.clone());
+    let rig = Rig::new(&config);
+    rig.exporter.submit(vec![profile("before")]);
+    while server.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    std::fs::write(&file, "new").unwrap();
+    rig.exporter.submit(vec![profile("after")]);
+    let counts = rig.finish().await;
+    assert_eq!(counts.fates(), 2);
+    let services: Vec<String> = server
+        .stored()
+        .iter()
+        .map(|stored| stored.labels["service_name"].clone())
+        .collect();
+    assert!(services.contains(&"after".to_owned()), "{services:?}");
+}
+
+/// Two servers get everything, whatever becomes of one of them.
+#[tokio::test]
+async fn destinations_are_independent() {
+    let (well, ill) = (Pyroscope::start(), Pyroscope::start());
+    ill.play(Fault::Hang, usize::MAX);
+    let (of_well, of_ill) = (
+        Rig::new(&config(&well.url())),
+        Rig::new(&config(&ill.url())),
+    );
+    let batch: Vec<_> = (0..40)
+        .map(|at| profile(&format!("service-{at}")))
+        .collect();
+    of_ill.exporter.submit(batch.clone());
+    of_well.exporter.submit(batch);
+    assert_eq!(of_well.finish().await.pushes("200"), 40);
+    assert_eq!(well.stored().len(), 40);
+    assert!(ill.stored().is_empty());
+    assert_eq!(of_ill.exporter.flush(Duration::ZERO).await, 40);
 }

@@ -5,6 +5,7 @@ mod bounds;
 mod fates;
 mod https;
 mod outage;
+mod proxy;
 
 use super::config::PushLimits;
 use super::*;

@@ -1,8 +1,8 @@
-//! Outages of half an hour in simulated time, with a real spool on a real disk: everything arrives once, with its own time.
+//! Outages of half an hour in simulated time, with a real spool: everything arrives once, with its own time.
 
 use super::*;
 use crate::export::retry::{Answer, Outcome};
-use crate::export::sender::{Clock, Push};
+use crate::export::sender::{Clock, Push, Reach, Server};
 use pprof_proto::push::PushRequest;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -62,6 +62,33 @@ impl Stage {
             let stage = Arc::clone(&stage);
             Box::pin(async move { stage.play(body).await })
         })
+    }
+
+    /// As far as can be seen without a push.
+    fn reach(self: &Arc<Self>) -> Reach {
+        let stage = Arc::clone(self);
+        Box::new(move || {
+            let stage = Arc::clone(&stage);
+            Box::pin(async move {
+                let mood = *stage.mood.lock().unwrap();
+                match mood {
+                    Mood::Refuses => Some(Outcome::NotSent("connection refused".into())),
+                    Mood::Hangs => {
+                        sleep(Duration::from_secs(30)).await;
+                        Some(Outcome::TimedOut)
+                    }
+                    _ => None,
+                }
+            })
+        })
+    }
+
+    fn server(self: &Arc<Self>, clock: Clock) -> Server {
+        Server {
+            push: self.push(),
+            reach: self.reach(),
+            clock,
+        }
     }
 
     async fn play(&self, body: Bytes) -> Outcome {
@@ -126,6 +153,12 @@ impl Stage {
     }
 }
 
+/// In memory where there is such a file system: hundreds of intervals are synced here.
+fn directory() -> TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 fn answer(status: u16, message: &str) -> Outcome {
     Outcome::Answered(Answer {
         status,
@@ -155,7 +188,7 @@ impl Play {
         let metrics = ExportMetrics::new(&mut registry);
         let clock: Clock = Box::new(move || BEGIN + begin.elapsed().as_nanos() as i64);
         Play {
-            exporter: Exporter::with(&config, "node-1", metrics, stage.push(), clock),
+            exporter: Exporter::with(&config, "node-1", metrics, stage.server(clock)),
             registry,
             begin,
             stage: Arc::clone(stage),
@@ -216,7 +249,7 @@ async fn half_an_hour_without_a_server() {
         Mood::Hangs,
         Mood::Resets,
     ] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let stage = Stage::new(WELL);
         let play = Play::start(&stage, Instant::now(), Some(&directory));
         play.intervals(2).await;
@@ -247,7 +280,7 @@ async fn half_an_hour_without_a_server() {
 /// The same with a server that keeps what it does not answer: nothing is stored more than twice, each second time is counted.
 #[tokio::test(start_paused = true)]
 async fn half_an_hour_of_lost_answers() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::StoresAndResets);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     play.intervals(120).await;
@@ -265,7 +298,7 @@ async fn half_an_hour_of_lost_answers() {
 /// A server that takes three seconds for an answer loses nothing and gets nothing twice.
 #[tokio::test(start_paused = true)]
 async fn half_an_hour_of_slow_answers() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Takes(Duration::from_secs(3)));
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     play.intervals(120).await;
@@ -277,7 +310,7 @@ async fn half_an_hour_of_slow_answers() {
 /// While the server takes profiles, the disk is not touched.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_on_disk_while_all_is_well() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(WELL);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     play.intervals(20).await;
@@ -299,7 +332,7 @@ async fn a_killed_agent_loses_the_interval_in_progress() {
         Mood::Resets,
     ] {
         for seconds in [0, 2, 13] {
-            let directory = tempfile::tempdir().unwrap();
+            let directory = directory();
             let stage = Stage::new(mood);
             let begin = Instant::now();
             let first = Play::start(&stage, begin, Some(&directory));
@@ -315,11 +348,33 @@ async fn a_killed_agent_loses_the_interval_in_progress() {
     }
 }
 
+/// The same for the first interval of an outage, which nobody has noticed because it is not this host's turn to send yet.
+#[tokio::test(start_paused = true)]
+async fn an_unnoticed_outage_is_noticed() {
+    for mood in [Mood::Refuses, Mood::Hangs] {
+        let directory = directory();
+        let stage = Stage::new(WELL);
+        let begin = Instant::now();
+        let mut first = Play::start(&stage, begin, Some(&directory));
+        first.exporter.jitter = Duration::from_secs(5);
+        first.intervals(2).await;
+        sleep(INTERVAL - Duration::from_secs(1)).await;
+        stage.becomes(mood);
+        sleep(Duration::from_secs(1)).await;
+        first.submit();
+        first.killed().await;
+        stage.becomes(WELL);
+        let _second = Play::start(&stage, begin, Some(&directory));
+        stage.stores(3 * OWNERS as usize).await;
+        stage.assert_each_once();
+    }
+}
+
 /// Agents that are killed again and again while the backlog goes out: what one of them knew to be stored, no later one sends; what was on its
 /// way is sent once more at most.
 #[tokio::test(start_paused = true)]
 async fn killed_while_the_backlog_goes_out() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Refuses);
     let begin = Instant::now();
     let first = Play::start(&stage, begin, Some(&directory));
@@ -353,7 +408,7 @@ async fn poison_blocks_nothing() {
         (500, "unexpected EOF"),
         (429, "push rate limit (4.0 MiB) exceeded"),
     ] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let stage = Stage::new(Mood::Refuses);
         let begin = Instant::now();
         let stage_of_poison = Arc::clone(&stage);
@@ -378,7 +433,15 @@ async fn poison_blocks_nothing() {
         let mut registry = Registry::default();
         let clock: Clock = Box::new(move || BEGIN + begin.elapsed().as_nanos() as i64);
         let metrics = ExportMetrics::new(&mut registry);
-        let exporter = Exporter::with(&config, "node-1", metrics, push, clock);
+        let exporter = Exporter::with(
+            &config,
+            "node-1",
+            metrics,
+            Server {
+                push,
+                ..stage.server(clock)
+            },
+        );
         let since = Instant::now();
         while stage.stored() < 10 * OWNERS as usize {
             sleep(Duration::from_secs(1)).await;
@@ -401,7 +464,7 @@ async fn poison_blocks_nothing() {
 /// What is older than the server takes goes with a count, and the rest of a long outage arrives.
 #[tokio::test(start_paused = true)]
 async fn two_hours_without_a_server() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Refuses);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     play.intervals(480).await;
@@ -418,7 +481,7 @@ async fn two_hours_without_a_server() {
 /// The clock is set back by an hour and forward by two in an outage: no profile is lost but those that the server would refuse.
 #[tokio::test(start_paused = true)]
 async fn the_clock_jumps() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Refuses);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     sleep(INTERVAL).await;
@@ -445,7 +508,7 @@ async fn the_clock_jumps() {
 /// 200 owners at once and a server that answers in half a second: the last answer comes 4 s after the first push at most.
 #[tokio::test(start_paused = true)]
 async fn two_hundred_owners_at_once() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(WELL);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     sleep(INTERVAL).await;
@@ -463,7 +526,7 @@ async fn two_hundred_owners_at_once() {
 /// Live profiles do not wait for a backlog: they are sent within a second or two, while thousands of the backlog still wait.
 #[tokio::test(start_paused = true)]
 async fn live_profiles_go_first() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let stage = Stage::new(Mood::Refuses);
     let play = Play::start(&stage, Instant::now(), Some(&directory));
     for _ in 0..60 {
@@ -487,7 +550,7 @@ async fn live_profiles_go_first() {
 #[tokio::test(start_paused = true)]
 async fn the_rest_is_kept_at_the_end() {
     for mood in [Mood::Refuses, Mood::Hangs] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let stage = Stage::new(mood);
         let begin = Instant::now();
         let first = Play::start(&stage, begin, Some(&directory));
@@ -505,7 +568,7 @@ async fn the_rest_is_kept_at_the_end() {
 /// A disk that cannot be written costs nothing while memory is there; when it can be, it is used.
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_fails() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     // Not even root makes a directory below a file.
     let in_the_way = directory.path().join("spool");
     std::fs::write(&in_the_way, "").unwrap();

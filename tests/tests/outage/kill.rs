@@ -1,0 +1,137 @@
+//! An agent that is killed in an outage.
+
+use crate::{INTERVAL, agent, counter, nobody, spooled, stored};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::SystemTime;
+use tests::condition::wait_for;
+use tests::machine::{Machine, say, skipped};
+use tests::pyroscope::{Fault, Limits, Pyroscope};
+
+/// Killed by SIGKILL after some intervals without a server, it loses the one in progress: the next agent sends the others with their times,
+/// each once, and is killed in its turn, and the one after that sends nothing again.
+#[test]
+fn a_killed_agent_loses_the_interval_in_progress() {
+    if skipped("a_killed_agent_loses_the_interval_in_progress") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let data = tempfile::tempdir().unwrap();
+    let address = nobody();
+    let first = agent(address, data.path());
+    let files = wait_for("three intervals on disk", || {
+        Some(spooled(address, data.path())).filter(|files| files.len() >= 3)
+    });
+    first.running().signal(Signal::KILL);
+    drop(first);
+    let written = |path| {
+        let modified = fs::metadata(path).unwrap().modified().unwrap();
+        modified
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_nanos() as i64
+    };
+    let lags: Vec<i64> = files
+        .iter()
+        .map(|path| written(path) % INTERVAL / 1_000_000)
+        .collect();
+    say(&format!(
+        "on disk after the end of their intervals: {lags:?} ms"
+    ));
+    let last = files.iter().map(written).max().unwrap() / INTERVAL;
+
+    let server = Pyroscope::start_at(address, Limits::default());
+    let second = agent(address, data.path());
+    wait_for("the backlog is stored", || {
+        (counter(&second, address, "thermograph_spool_bytes") == 0.0).then_some(())
+    });
+    second.running().signal(Signal::KILL);
+    drop(second);
+    let intervals = |stored: Vec<&(String, i64)>| -> BTreeSet<i64> {
+        stored.iter().map(|(_, interval)| *interval).collect()
+    };
+    let before = stored(&server);
+    let old = intervals(
+        before
+            .keys()
+            .filter(|(_, interval)| *interval < last)
+            .collect(),
+    );
+    // No gap up to the interval that ended before the last file was written.
+    let first_interval = *old.first().unwrap();
+    assert_eq!(old, (first_interval..last).collect());
+    assert!(old.len() >= 3);
+
+    let third = agent(address, data.path());
+    wait_for("an interval of the third agent", || {
+        let newer = server.stored();
+        let newer = newer
+            .iter()
+            .filter(|stored| stored.profile.time_nanos / INTERVAL > last + 1);
+        (newer.count() > 0).then_some(())
+    });
+    drop(third);
+    let twice: Vec<_> = stored(&server)
+        .into_iter()
+        .filter(|((_, interval), times)| *interval < last && *times > 1)
+        .collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    server.assert_nothing_lost();
+}
+
+/// The same with a server that lets pushes hang, which is seen when the first of them has waited: what hangs is on disk too.
+#[test]
+fn what_hangs_is_on_disk() {
+    if skipped("what_hangs_is_on_disk") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let data = tempfile::tempdir().unwrap();
+    let address = nobody();
+    let hangs = Pyroscope::start_at(address, Limits::default());
+    hangs.play(Fault::Hang, usize::MAX);
+    let first = agent(address, data.path());
+    wait_for("two intervals on disk", || {
+        (spooled(address, data.path()).len() >= 2).then_some(())
+    });
+    let hung = hangs.requests().len();
+    assert!(hung > 0);
+    first.running().signal(Signal::KILL);
+    drop(first);
+    drop(hangs);
+    let server = Pyroscope::start_at(address, Limits::default());
+    let second = agent(address, data.path());
+    wait_for("the backlog is stored", || {
+        (counter(&second, address, "thermograph_spool_bytes") == 0.0).then_some(())
+    });
+    assert!(counter(&second, address, "thermograph_push_repeated_unknown_total") >= 1.0);
+    let times = stored(&server);
+    assert!(times.values().all(|times| *times == 1), "{times:?}");
+    let intervals: BTreeSet<i64> = times.keys().map(|(_, interval)| *interval).collect();
+    assert!(intervals.len() >= 2, "{intervals:?}");
+}
+
+/// Two agents cannot share a spool: the second says so, works without, and leaves the first alone.
+#[test]
+fn the_second_agent_notices() {
+    if skipped("the_second_agent_notices") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let data = tempfile::tempdir().unwrap();
+    let address = nobody();
+    let first = agent(address, data.path());
+    let second = agent(address, data.path());
+    assert!(
+        second
+            .running()
+            .stderr()
+            .contains("another agent keeps its profiles there")
+    );
+    assert!(!first.running().stderr().contains("another agent"));
+    assert_eq!(
+        counter(&second, address, "thermograph_spool_profiles_total"),
+        0.0
+    );
+}
