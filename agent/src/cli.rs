@@ -1,11 +1,12 @@
 //! The command line: what can be asked of `thermograph`, and how its help teaches it.
 
 mod check;
-mod value;
+pub(crate) mod value;
 
 pub(crate) use check::{Output, Target, is_page_token};
 pub(crate) use value::LabelKeys;
 
+use crate::config::Tables;
 use crate::secret::Secret;
 use clap::{
     ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser, value_parser,
@@ -34,8 +35,11 @@ Every setting can also come from the environment (--push-interval as THERMOGRAPH
 --config (push_interval = \"15s\"). A flag counts more than the environment, the environment more than the file; an empty \
 variable counts as not set, and a name that does not exist is an error.
 
-Writes unwind tables to the cache directory, and else nothing but a page token, that only when it listens beyond loopback \
-without --page-token.
+The --pyroscope flags give one server. Further ones, their certificates, headers and files of tokens are tables [[destination]] of \
+the file: docs/configuration.md shows them.
+
+Writes unwind tables to the cache directory; to the data directory what a server does not take now, and a page token, the latter \
+only when it listens beyond loopback without --page-token.
 
 Examples:
   thermograph agent
@@ -171,7 +175,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
 
-    /// Directory of what outlives the agent: the page's token
+    /// Directory of what outlives the agent: profiles still to be pushed, the page's token
     #[arg(long, value_name = "DIR", default_value = "/var/lib/thermograph")]
     pub(crate) data_dir: PathBuf,
 
@@ -214,6 +218,22 @@ pub(crate) struct AgentArgs {
     /// Tenant of a server for several, the header X-Scope-OrgID
     #[arg(long, value_name = "TENANT", value_parser = value::tenant_id)]
     pub(crate) pyroscope_tenant_id: Option<String>,
+
+    /// Bytes of profiles a second that a server is sent, before compression; a default server takes 4MiB of all its hosts
+    #[arg(long, value_name = "SIZE", default_value = "3.5MiB", value_parser = value::push_rate)]
+    pub(crate) push_rate: usize,
+
+    /// Bytes at once; a default server takes 2MiB
+    #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = value::push_rate)]
+    pub(crate) push_burst: usize,
+
+    /// Disk for what a server does not take now, for each; the oldest goes first, 0 keeps nothing
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = value::spool_size)]
+    pub(crate) spool_size: u64,
+
+    /// What only the configuration file can say.
+    #[arg(skip)]
+    pub(crate) tables: Tables,
 }
 
 /// Whose profiles are, and how many there are.

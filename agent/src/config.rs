@@ -1,9 +1,15 @@
 //! Settings of `thermograph agent` from flags, environment and a file, in this order of precedence.
 //!
 //! There is one list of settings: the flags of `agent` that take a value. Variable and key follow from the flag's name, and a
-//! value from elsewhere goes through the flag's own parser, then becomes the flag's default value.
+//! value from elsewhere goes through the flag's own parser, then becomes the flag's default value. What there may be several of are
+//! tables of the file.
 
+mod destination;
 mod file;
+mod tables;
+
+pub(crate) use destination::Destination;
+pub(crate) use tables::Tables;
 
 use crate::cli::{Cli, Command};
 use clap::error::ErrorKind;
@@ -32,7 +38,7 @@ pub(crate) fn load(
     let Some((AGENT, flags)) = matches.subcommand() else {
         return Cli::from_arg_matches(&matches);
     };
-    let values = Settings::of(&mut command)
+    let (values, tables) = Settings::of(&mut command)
         .gather(
             flags.get_one::<PathBuf>(CONFIG).map(PathBuf::as_path),
             environment,
@@ -44,11 +50,10 @@ pub(crate) fn load(
             None => arg,
         })
     });
-    let cli = Cli::from_arg_matches(&command.try_get_matches_from(&args)?)?;
-    if let Command::Agent(agent) = &cli.command {
-        agent
-            .check()
-            .map_err(|message| sentence(message.to_owned()))?;
+    let mut cli = Cli::from_arg_matches(&command.try_get_matches_from(&args)?)?;
+    if let Command::Agent(agent) = &mut cli.command {
+        agent.tables = tables;
+        agent.check().map_err(sentence)?;
     }
     Ok(cli)
 }
@@ -84,12 +89,12 @@ impl Settings {
         }
     }
 
-    /// Values from environment and file, by name of the setting.
+    /// Values from environment and file, by name of the setting, and the file's tables.
     fn gather(
         &self,
         config_flag: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<HashMap<String, OsString>, String> {
+    ) -> Result<(HashMap<String, OsString>, Tables), String> {
         let mut from_environment = HashMap::new();
         for (variable, value) in environment {
             let variable = variable.to_string_lossy();
@@ -114,20 +119,30 @@ impl Settings {
         let path = config_flag
             .map(Path::as_os_str)
             .or(from_environment.get(CONFIG).map(OsString::as_os_str));
-        let mut values = match path {
-            Some(path) => self.file_values(Path::new(path))?,
-            None => HashMap::new(),
+        let (mut values, tables) = match path {
+            Some(path) => {
+                let path = Path::new(path);
+                let content = file::read(path)?;
+                (self.file_values(path, content.entries)?, content.tables)
+            }
+            None => Default::default(),
         };
         values.extend(from_environment);
-        Ok(values)
+        Ok((values, tables))
     }
 
-    fn file_values(&self, path: &Path) -> Result<HashMap<String, OsString>, String> {
+    fn file_values(
+        &self,
+        path: &Path,
+        entries: Vec<file::Entry>,
+    ) -> Result<HashMap<String, OsString>, String> {
         let mut values = HashMap::new();
-        for entry in file::read(path)? {
+        for entry in entries {
             let place = format!("{}:{}", path.display(), entry.line);
             if !self.names.contains(&entry.key) || entry.key == CONFIG {
-                let nearest = nearest(&entry.key, self.names.iter().filter(|name| *name != CONFIG));
+                let tables = Tables::NAMES.map(str::to_owned);
+                let settings = self.names.iter().filter(|name| *name != CONFIG);
+                let nearest = nearest(&entry.key, settings.chain(&tables));
                 return Err(format!(
                     "{place}: key {:?} is not known: did you mean {nearest}?",
                     entry.key

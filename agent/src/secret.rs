@@ -1,5 +1,6 @@
 //! Passwords and tokens.
 
+use serde::{Deserialize, Deserializer, de::Error};
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,6 +12,20 @@ impl Secret {
     /// The text itself, to be handed to whom it is for.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it can be a bearer token.
+    pub(crate) fn is_token(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_graphic())
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // serde's own words would show what it found instead.
+        let text = String::deserialize(deserializer);
+        text.map(Self)
+            .map_err(|_| D::Error::custom("this is no text: write it in quotes"))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Rules between several values, and what follows from the values together.
 
 use super::{AgentArgs, Format, RecordArgs};
+use crate::config::Destination;
 use crate::owner::label_text;
-use crate::secret::Secret;
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,47 +34,29 @@ pub(crate) enum Output {
 
 impl AgentArgs {
     /// Checks what concerns several values, or values that no error may show.
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let basic = (
-            &self.pyroscope_basic_auth_user,
-            &self.pyroscope_basic_auth_password,
-        );
-        if matches!(basic, (Some(_), None) | (None, Some(_))) {
-            return Err(
-                "pyroscope_basic_auth_user and pyroscope_basic_auth_password need each other: give both or none",
-            );
-        }
-        if basic.0.is_some() && self.pyroscope_bearer_token.is_some() {
-            return Err(
-                "pyroscope_bearer_token and pyroscope_basic_auth_user exclude each other: give one of them",
-            );
-        }
-        let for_server = basic.0.is_some()
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let for_server = self.pyroscope_basic_auth_user.is_some()
+            || self.pyroscope_basic_auth_password.is_some()
             || self.pyroscope_bearer_token.is_some()
             || self.pyroscope_tenant_id.is_some();
-        if for_server && self.pyroscope_url.is_none() {
-            return Err("credentials or a tenant are given, but no server: give pyroscope_url too");
+        match self.flags_destination() {
+            Some(destination) => destination.check("pyroscope_")?,
+            None if for_server => {
+                return Err(
+                    "credentials or a tenant are given, but no server: give pyroscope_url too"
+                        .to_owned(),
+                );
+            }
+            None => {}
         }
-        if basic
-            .0
-            .as_ref()
-            .is_some_and(|user| user.contains(':') || user.contains(char::is_control))
-        {
-            return Err(
-                "pyroscope_basic_auth_user has a colon or control character, which HTTP can't carry: leave it out",
-            );
-        }
-        let header = |token: &Secret| {
-            !token.reveal().is_empty() && token.reveal().bytes().all(|c| c.is_ascii_graphic())
-        };
-        if self
-            .pyroscope_bearer_token
-            .as_ref()
-            .is_some_and(|token| !header(token))
-        {
-            return Err(
-                "pyroscope_bearer_token is empty or has blanks or other characters that HTTP can't carry: leave them out",
-            );
+        let mut names = HashSet::new();
+        for destination in self.destinations() {
+            let name = destination.name();
+            if !names.insert(name.clone()) {
+                return Err(format!(
+                    "two destinations are called {name:?}: give one of them another name"
+                ));
+            }
         }
         if self
             .page_token
@@ -81,10 +64,30 @@ impl AgentArgs {
             .is_some_and(|token| !is_page_token(token.reveal()))
         {
             return Err(
-                "page_token is too short or has unfit characters: give at least 16 letters, digits or -._~",
+                "page_token is too short or has unfit characters: give at least 16 letters, digits or -._~"
+                    .to_owned(),
             );
         }
         Ok(())
+    }
+
+    /// The servers to push to: that of the flags, then those of the file.
+    pub(crate) fn destinations(&self) -> Vec<Destination> {
+        let of_file = self.tables.destination.iter();
+        self.flags_destination()
+            .into_iter()
+            .chain(of_file.map(|destination| destination.get_ref().clone()))
+            .collect()
+    }
+
+    fn flags_destination(&self) -> Option<Destination> {
+        Some(Destination {
+            tenant_id: self.pyroscope_tenant_id.clone(),
+            basic_auth_user: self.pyroscope_basic_auth_user.clone(),
+            basic_auth_password: self.pyroscope_basic_auth_password.clone(),
+            bearer_token: self.pyroscope_bearer_token.clone(),
+            ..Destination::at(self.pyroscope_url.clone()?)
+        })
     }
 
     /// Value of the label `node`.

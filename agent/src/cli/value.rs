@@ -4,10 +4,19 @@ use crate::sampling::WINDOW;
 use clap::builder::RangedU64ValueParser;
 use reqwest::Url;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Longest time whose profiles wait in memory for the next push.
 const LONGEST_PUSH_INTERVAL: Duration = Duration::from_secs(600);
+
+/// A server takes up to half a second to acknowledge a push; what is given up sooner is stored all the same.
+const PUSH_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(300);
+
+/// Less would make a profile of an owner wait for minutes.
+const SLOWEST_PUSH: u64 = 64 << 10;
+
+const SMALLEST_SPOOL: u64 = 1 << 20;
 
 const LONGEST_RECORDING: Duration = Duration::from_secs(24 * 3600);
 
@@ -28,7 +37,7 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
 }
 
 /// A server's base URL; a path is kept, for servers behind a proxy.
-pub(super) fn server_url(text: &str) -> Result<Url, &'static str> {
+pub(crate) fn server_url(text: &str) -> Result<Url, &'static str> {
     const SHAPE: &str = "write a URL such as http://pyroscope:4040";
     let url = Url::parse(text).map_err(|_| SHAPE)?;
     if !matches!(url.scheme(), "http" | "https")
@@ -46,7 +55,7 @@ pub(super) fn server_url(text: &str) -> Result<Url, &'static str> {
 }
 
 /// Tenant by the rules of the server (and of Mimir, Loki and Tempo, which share them).
-pub(super) fn tenant_id(text: &str) -> Result<String, &'static str> {
+pub(crate) fn tenant_id(text: &str) -> Result<String, &'static str> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "!-_.*'()".contains(c);
     if text.is_empty() || text.len() > 150 || matches!(text, "." | "..") || !text.chars().all(legal)
     {
@@ -62,6 +71,32 @@ pub(super) fn push_interval(text: &str) -> Result<Duration, &'static str> {
         return Err("write a multiple of 5s, from 5s to 10m");
     }
     Ok(interval)
+}
+
+/// Bytes that are pushed, in a second or at once.
+pub(crate) fn push_rate(text: &str) -> Result<usize, &'static str> {
+    let bytes = size(text)?;
+    match usize::try_from(bytes) {
+        Ok(rate) if bytes >= SLOWEST_PUSH && bytes <= 1 << 30 => Ok(rate),
+        _ => Err("write a size from 64KiB to 1GiB"),
+    }
+}
+
+pub(crate) fn push_timeout(text: &str) -> Result<Duration, &'static str> {
+    let timeout = time(text)?;
+    if !PUSH_TIMEOUTS.contains(&timeout) {
+        return Err("write a time from 10s to 5m");
+    }
+    Ok(timeout)
+}
+
+/// Bytes on disk; none is no spool.
+pub(crate) fn spool_size(text: &str) -> Result<u64, &'static str> {
+    let bytes = size(text)?;
+    if bytes != 0 && bytes < SMALLEST_SPOOL {
+        return Err("write a size from 1MiB, or 0 for no spool");
+    }
+    Ok(bytes)
 }
 
 pub(super) fn recording_length(text: &str) -> Result<Duration, &'static str> {
@@ -128,6 +163,27 @@ fn time(text: &str) -> Result<Duration, &'static str> {
         .ok_or(SHAPE)
 }
 
+/// `256MiB`, `3.5MiB`, `64KiB`, `1GiB`, or `4096`, which is bytes.
+fn size(text: &str) -> Result<u64, &'static str> {
+    const SHAPE: &str = "write a size such as 256MiB, 3.5MiB or 64KiB";
+    let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
+    let (number, unit) = text.split_at(text.find(|c| !is_of_number(c)).unwrap_or(text.len()));
+    let bytes: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(SHAPE),
+    };
+    let number: f64 = number.parse().map_err(|_| SHAPE)?;
+    let size = number * bytes as f64;
+    // Beyond this not every number of bytes is a number of its kind.
+    if size > (1_u64 << 53) as f64 {
+        return Err(SHAPE);
+    }
+    Ok(size as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +217,39 @@ mod tests {
         );
         assert_eq!(label_keys(""), Ok(LabelKeys::default()));
         assert!(label_keys("team=payments").is_err());
+    }
+
+    /// Every unit, fractions, and what is no size.
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("10B", 10),
+            ("64KiB", 65_536),
+            ("3.5MiB", 3_670_016),
+            ("2GiB", 2_147_483_648),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "MiB",
+            "1MB",
+            "1 MiB",
+            "-1",
+            "1e3",
+            "1.2.3MiB",
+            "99999999999GiB",
+            "NaN",
+        ] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert_eq!(push_rate("3.5MiB"), Ok(7 << 19));
+        assert!(push_rate("1KiB").is_err() && push_rate("2GiB").is_err());
+        assert_eq!((spool_size("0"), spool_size("1MiB")), (Ok(0), Ok(1 << 20)));
+        assert!(spool_size("1KiB").is_err());
+        assert!(push_timeout("10s").is_ok() && push_timeout("1s").is_err());
     }
 
     /// Every unit, none, and what is no time; huge numbers do not overflow.

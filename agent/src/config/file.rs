@@ -1,8 +1,10 @@
-//! The configuration file: flat TOML.
+//! The configuration file: TOML, settings first, then tables.
 
+use super::tables::Tables;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Largest file that is read, bytes: a configuration has some hundred.
@@ -18,8 +20,16 @@ pub(super) struct Entry {
     pub(super) line: usize,
 }
 
-/// Entries of the file in order; the error is a sentence that names the file.
-pub(super) fn read(path: &Path) -> Result<Vec<Entry>, String> {
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    /// Settings in order.
+    pub(super) entries: Vec<Entry>,
+    pub(super) tables: Tables,
+}
+
+/// Content of the file; the error is a sentence that names the file.
+pub(super) fn read(path: &Path) -> Result<Content, String> {
     let text = text(path).map_err(|error| {
         format!(
             "cannot read configuration {}: {error}; give a TOML file by --config",
@@ -31,8 +41,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<Entry>, String> {
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         format!("{}:{line}: not valid TOML: {message}", path.display())
     })?;
-    let mut entries: Vec<Entry> = table
-        .get_ref()
+    let whole = table.span();
+    let (tables, settings): (DeTable<'_>, DeTable<'_>) = table
+        .into_inner()
+        .into_iter()
+        .partition(|(key, _)| Tables::NAMES.contains(&key.get_ref().as_ref()));
+    let tables = Tables::read(Spanned::new(whole, tables)).map_err(|(message, span)| {
+        let line = line_of(&text, span.start);
+        format!("{}:{line}: {message}", path.display())
+    })?;
+    let mut entries: Vec<Entry> = settings
         .iter()
         .map(|(key, value)| Entry {
             line: line_of(&text, key.span().start),
@@ -41,7 +59,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Entry>, String> {
         })
         .collect();
     entries.sort_by_key(|entry| entry.line);
-    Ok(entries)
+    Ok(Content { entries, tables })
 }
 
 fn text(path: &Path) -> io::Result<String> {

@@ -1,5 +1,7 @@
 //! Layers and errors, with arguments and environment given explicitly.
 
+mod tables;
+
 use super::*;
 use crate::cli::{AgentArgs, Output, Target};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -104,11 +106,22 @@ fn every_setting_everywhere() {
         ("unwind_memory", "64"),
         ("cache_dir", "/c"),
         ("symbols", "none"),
+        ("containerd_socket", "/run/a.sock"),
+        ("crio_socket", "/run/b.sock"),
+        ("docker_socket", "/run/c.sock"),
+        ("podman_socket", "/run/d.sock"),
+        ("pod_labels", "team,app.kubernetes.io/part-of"),
+        ("pod_annotations", "owner"),
+        ("max_owners", "50"),
+        ("min_share", "0.5%"),
         ("pyroscope_url", "http://p:4040/x"),
         ("push_interval", "1m"),
         ("pyroscope_basic_auth_user", "u"),
         ("pyroscope_basic_auth_password", "p w"),
         ("pyroscope_tenant_id", "t"),
+        ("push_rate", "1MiB"),
+        ("push_burst", "0.5MiB"),
+        ("spool_size", "2GiB"),
     ];
     let flags: Vec<String> = all
         .iter()

@@ -76,7 +76,7 @@ impl Assembler {
             let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
             *trouble = self.namer.trouble();
             if let Some(intervals) = &self.intervals {
-                trouble.owners = intervals.counts();
+                intervals.tell(&mut trouble);
             }
         }
         if let Some(intervals) = &mut self.intervals {

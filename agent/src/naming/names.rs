@@ -38,6 +38,8 @@ pub(crate) struct NamingTrouble {
     pub(crate) kernel: bool,
     /// What became of owners.
     pub(crate) owners: OwnerCounts,
+    /// Profiles that the server would refuse or lose some of, and that were left out.
+    pub(crate) unsound: u64,
     /// What went wrong with workers, which read files.
     pub(crate) worker: WorkerStats,
 }
