@@ -36,6 +36,11 @@ has() {
 	command -v "$1" >/dev/null 2>&1
 }
 
+# The same of what only root has on its PATH.
+in_system() {
+	(PATH=$PATH:/usr/sbin:/sbin && has "$1")
+}
+
 # A pattern that matches nothing stays as it is.
 has_any_file() {
 	test -e "$1"
@@ -88,6 +93,11 @@ test_needs() {
 	# The page is looked at in a browser, which draws no text without a font.
 	need "$chromium" any_of chromium chromium-browser google-chrome
 	need fonts-dejavu-core test -d /usr/share/fonts/truetype
+	# Runtimes whose containers are named. The tests start them on directories of their own.
+	want docker.io in_system dockerd
+	want containerd in_system containerd
+	want podman in_system podman
+	want runc in_system runc
 }
 
 fuzz_needs() {
@@ -150,10 +160,33 @@ is_debian() {
 	esac
 }
 
-# install PACKAGE...
+# install PACKAGE...: nothing is removed for it, such as a runtime that came from elsewhere.
 install() {
 	echo "setup: installing $*"
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-remove "$@"
+}
+
+# install_runtime PACKAGE: without its services, now and with the system: Docker's would change the host's firewall.
+install_runtime() {
+	policy=/usr/sbin/policy-rc.d
+	own_policy=
+	if ! test -e "$policy"; then
+		own_policy=$policy
+		printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+		$sudo chmod 755 "$policy"
+	fi
+	status=0
+	install "$1" || status=$?
+	if [ -n "$own_policy" ]; then
+		$sudo rm -f "$own_policy"
+	fi
+	if has systemctl; then
+		units=$(dpkg -L "$1" 2>/dev/null |
+			sed -n 's,^\(/usr\)*/lib/systemd/system/\([^@/]*\.\(service\|socket\|timer\)\)$,\2,p')
+		# shellcheck disable=SC2086 # a list of units
+		$sudo systemctl disable --quiet $units || true
+	fi
+	return "$status"
 }
 
 if [ -n "$missing" ] && ! is_debian; then
@@ -178,8 +211,12 @@ if [ -n "$missing" ]; then
 fi
 # One by one: another distribution may lack some.
 for package in $wanted; do
-	is_debian && install "$package" ||
-		echo "setup: without $package: what is measured on it will be skipped" >&2
+	case $package in
+	docker.io | containerd | podman | runc) how=install_runtime ;;
+	*) how=install ;;
+	esac
+	is_debian && "$how" "$package" ||
+		echo "setup: without $package: what needs it will be skipped" >&2
 done
 
 if ! has cargo; then

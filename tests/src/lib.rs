@@ -4,6 +4,7 @@ pub mod agent;
 pub mod browser;
 pub mod cgroup;
 pub mod condition;
+pub mod containers;
 pub mod cpu_time;
 pub mod fuse;
 pub mod go_tool;

@@ -1,11 +1,22 @@
-//! What goes wrong with asking.
+//! How asking a source goes: counted, said once, and not tried too often.
+
+use super::error::AskError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// A source that fails for some containers and not for others is no news every time.
+const QUIET: Duration = Duration::from_secs(600);
+/// Longest rest of a source that does not work.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// How the asking of one source goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SourceTrouble {
-    /// Name of the source: `containerd`, `crio`, `docker`, `podman`, `kubernetes`.
+    /// Name of the source: `containerd`, `crio`, `docker`, `docker_state`, `podman`, `podman_state`, `kubernetes`.
     pub(crate) source: &'static str,
-    /// How often it was asked.
+    /// How often it was asked, where there was one.
     pub(crate) asked: u64,
     /// How often it knew the container.
     pub(crate) known: u64,
@@ -13,4 +24,83 @@ pub(crate) struct SourceTrouble {
     pub(crate) failed: u64,
     /// The last failure in one sentence; none after an answer.
     pub(crate) last_error: Option<String>,
+}
+
+/// What is remembered of one source.
+#[derive(Debug)]
+pub(super) struct Health(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    trouble: SourceTrouble,
+    said: Option<Instant>,
+    /// Failures without an answer between them that say that it does not work at all.
+    silent: u32,
+    rests_until: Option<Instant>,
+}
+
+impl Health {
+    pub(super) fn new(source: &'static str) -> Self {
+        let trouble = SourceTrouble {
+            source,
+            ..SourceTrouble::default()
+        };
+        Self(Mutex::new(State {
+            trouble,
+            ..State::default()
+        }))
+    }
+
+    /// Whether it shall be left alone: one that hangs would hold up the asking of all others.
+    pub(super) fn rests(&self) -> bool {
+        let until = self.state().rests_until;
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// It answered; `known` if it knows what was asked for.
+    pub(super) fn answered(&self, known: bool) {
+        let mut state = self.state();
+        state.trouble.asked += 1;
+        state.trouble.known += u64::from(known);
+        state.silent = 0;
+        state.rests_until = None;
+        if state.trouble.last_error.take().is_some() {
+            info!("{} answers again", state.trouble.source);
+        }
+    }
+
+    /// It did not answer, or nonsense.
+    pub(super) fn failed(&self, error: &AskError) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.trouble.asked += 1;
+        state.trouble.failed += 1;
+        // What it says of one container says nothing of the others, and a container can make it too long.
+        if matches!(
+            error,
+            AskError::Hangs | AskError::Broken(..) | AskError::Denied(_) | AskError::Forbidden(_)
+        ) {
+            let rest = Duration::from_secs(1 << state.silent.min(6)).min(LONGEST_REST);
+            state.silent = state.silent.saturating_add(1);
+            state.rests_until = Some(now + rest);
+        }
+        let is_news = state.trouble.last_error.is_none();
+        state.trouble.last_error = Some(error.to_string());
+        let source = state.trouble.source;
+        if is_news && state.said.is_none_or(|said| now - said >= QUIET) {
+            state.said = Some(now);
+            warn!(
+                "{source} cannot be asked what containers are called: {error}; they are named by what else is known of them"
+            );
+        }
+    }
+
+    pub(super) fn trouble(&self) -> SourceTrouble {
+        self.state().trouble.clone()
+    }
+
+    // No code that can panic runs under the lock: a poisoned one is whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

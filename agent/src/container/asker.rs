@@ -1,0 +1,108 @@
+//! Asks for containers, a few at a time, and again when nobody knows one yet: its cgroup is there before its runtime tells of it.
+
+use super::runtimes::Shared;
+use super::sources::Verdict;
+use crate::owner::Runtime;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+/// Pauses before it is asked again.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
+/// Containers that are asked for at the same time.
+const AT_ONCE: usize = 8;
+/// Containers that wait to be asked for again. Whoever may make cgroups can make a million that look like containers.
+const WAITING: usize = 1024;
+
+/// A container to ask for.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// How often it was asked for.
+    round: usize,
+    id: String,
+    hint: Option<Runtime>,
+}
+
+impl Order {
+    /// Ask for `id` as soon as possible.
+    pub(super) fn new(id: &str, hint: Option<Runtime>) -> Self {
+        Self {
+            round: 0,
+            id: id.to_owned(),
+            hint,
+        }
+    }
+}
+
+/// Asks until nobody can give orders any more.
+pub(super) async fn ask(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
+    let mut waiting = Waiting::default();
+    let mut running = JoinSet::new();
+    loop {
+        let due = waiting.next();
+        tokio::select! {
+            order = orders.recv(), if waiting.0.len() < WAITING => match order {
+                Some(order) => waiting.add(Duration::ZERO, order),
+                None => return,
+            },
+            Some(done) = running.join_next(), if !running.is_empty() => {
+                // One that panicked would be asked for by nobody; none can.
+                if let Ok((order, verdict)) = done
+                    && let Some((pause, order)) = settle(&shared, order, verdict)
+                {
+                    waiting.add(pause, order);
+                }
+            }
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && running.len() < AT_ONCE => {
+                if let Some((_, order)) = waiting.0.pop_first() {
+                    let shared = Arc::clone(&shared);
+                    running.spawn(async move {
+                        let verdict = shared.sources.ask(&order.id, order.hint).await;
+                        (order, verdict)
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Orders by when they are due, then by when they were given.
+#[derive(Default)]
+struct Waiting(BTreeMap<(Instant, u64), Order>, u64);
+
+impl Waiting {
+    fn add(&mut self, pause: Duration, order: Order) {
+        self.1 += 1;
+        self.0.insert((Instant::now() + pause, self.1), order);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.0.keys().next().map(|(due, _)| *due)
+    }
+}
+
+/// Remembers what was found, or says when to ask again.
+fn settle(shared: &Shared, order: Order, verdict: Verdict) -> Option<(Duration, Order)> {
+    let is_sure = match verdict {
+        Verdict::Found(info) => {
+            shared.found(&order.id, info);
+            return None;
+        }
+        Verdict::NotThere => true,
+        Verdict::Unsure => false,
+    };
+    let Some(pause) = PAUSES.get(order.round) else {
+        shared.not_found(&order.id, is_sure);
+        return None;
+    };
+    let round = order.round + 1;
+    Some((*pause, Order { round, ..order }))
+}

@@ -1,0 +1,69 @@
+//! How asking a source can fail.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Longest foreign text in a sentence, bytes.
+const FOREIGN_BYTES: usize = 200;
+
+/// Why a source gave no sensible answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    /// There is none on this host, or not yet.
+    #[error("there is none")]
+    Absent,
+    /// It may not be asked.
+    #[error("{0}: permission denied: run the agent as root, or as a user who may open this")]
+    Denied(PathBuf),
+    /// It is there but does not work.
+    #[error("{0}: {1}: is it running?")]
+    Broken(PathBuf, io::Error),
+    /// It does not answer.
+    #[error("it does not answer: is it stuck?")]
+    Hangs,
+    /// It does not speak HTTP as it should.
+    #[error("it does not speak the protocol that was expected: {0}")]
+    Protocol(String),
+    /// It answers with an error.
+    #[error("it answered {0}")]
+    Refused(String),
+    /// The API server does not accept the token.
+    #[error("it answered {0}: give the agent's service account the right to list pods")]
+    Forbidden(u16),
+    /// It answers without end.
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+impl AskError {
+    /// Protocol error by what a library says of it.
+    pub(super) fn protocol(error: impl std::fmt::Display) -> Self {
+        Self::Protocol(printable(&error.to_string()))
+    }
+
+    /// An error in the words of the source.
+    pub(super) fn refused(code: impl std::fmt::Display, message: &str) -> Self {
+        Self::Refused(printable(&format!("{code} {message}")))
+    }
+
+    /// An error of the operating system about a file or socket.
+    pub(super) fn io(path: PathBuf, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Absent,
+            io::ErrorKind::PermissionDenied => Self::Denied(path),
+            _ => Self::Broken(path, error),
+        }
+    }
+}
+
+/// One bounded line of foreign text.
+fn printable(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.chars() {
+        if line.len() + c.len_utf8() > FOREIGN_BYTES {
+            break;
+        }
+        line.push(if c.is_control() { ' ' } else { c });
+    }
+    line.trim_end().to_owned()
+}

@@ -1,0 +1,126 @@
+//! All places where containers are known, in the order in which they are asked.
+
+use super::kubernetes::Api;
+use super::socket::Socket;
+use super::source::{DEADLINE, Files, Finding, Source, Way};
+use super::trouble::SourceTrouble;
+use super::{ContainerInfo, RuntimeConfig};
+use crate::owner::Runtime;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::warn;
+
+/// Usual places of sockets below a root directory. `/var/run` is a link to `/run` on hosts, and where people mount sockets in containers.
+const CONTAINERD: [&str; 2] = [
+    "run/containerd/containerd.sock",
+    "run/k3s/containerd/containerd.sock",
+];
+const CRIO: [&str; 2] = ["run/crio/crio.sock", "var/run/crio/crio.sock"];
+const DOCKER: [&str; 2] = ["run/docker.sock", "var/run/docker.sock"];
+const PODMAN: [&str; 2] = ["run/podman/podman.sock", "var/run/podman/podman.sock"];
+
+/// All places where containers are known.
+pub(super) struct Sources {
+    all: Vec<Source>,
+    api: Option<Arc<Api>>,
+    none_said: AtomicBool,
+}
+
+/// What asking all of them came to.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// One knows the container.
+    Found(ContainerInfo),
+    /// Those that may know it were asked, and none does.
+    NotThere,
+    /// Some of those did not answer, or are not there yet.
+    Unsure,
+}
+
+impl Sources {
+    pub(super) fn new(config: &RuntimeConfig) -> Self {
+        let roots = &config.roots;
+        let socket =
+            |given: &Option<_>, usual: &[&str]| Socket::new(given.as_deref(), usual, roots);
+        let containerd = Way::Containerd(socket(&config.containerd_socket, &CONTAINERD));
+        let crio = Way::Cri(socket(&config.crio_socket, &CRIO));
+        let docker = Way::Engine(socket(&config.docker_socket, &DOCKER));
+        let podman = Way::Engine(socket(&config.podman_socket, &PODMAN));
+        let docker_state = Way::State(Files::docker(roots));
+        let podman_state = Way::State(Files::podman(roots));
+        let mut all = vec![
+            Source::new("containerd", Some(Runtime::Containerd), containerd),
+            Source::new("crio", Some(Runtime::Crio), crio),
+            Source::new("docker", Some(Runtime::Docker), docker),
+            Source::new("docker_state", Some(Runtime::Docker), docker_state),
+            Source::new("podman", Some(Runtime::Podman), podman),
+            Source::new("podman_state", Some(Runtime::Podman), podman_state),
+        ];
+        let api = config
+            .kubernetes
+            .clone()
+            .map(|config| Arc::new(Api::new(config)));
+        if let Some(api) = &api {
+            let way = Way::Kubernetes(Arc::clone(api));
+            all.push(Source::new("kubernetes", None, way));
+        }
+        Self {
+            all,
+            api,
+            none_said: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks one after the other until one knows the container `id`: first those of the runtime `hint`.
+    pub(super) async fn ask(&self, id: &str, hint: Option<Runtime>) -> Verdict {
+        let is_hinted = |source: &&Source| hint.is_some() && source.of == hint;
+        let hinted = self.all.iter().filter(is_hinted);
+        let others = self.all.iter().filter(|source| !is_hinted(source));
+        let (mut answered, mut unsure) = (false, false);
+        for source in hinted.chain(others) {
+            match source.ask(id).await {
+                Finding::Found(info) => return Verdict::Found(self.completed(info).await),
+                Finding::NotThere => answered = true,
+                Finding::Failed => unsure = true,
+                // A path in the host's cgroups says that there is such a runtime, so it may still come.
+                Finding::Absent => unsure |= is_hinted(&source),
+            }
+        }
+        if !answered && !unsure && !self.none_said.swap(true, Ordering::Relaxed) {
+            warn!(
+                "there are containers but no runtime at its usual place, so they go by their ids: name its socket by \
+                 --containerd-socket, --crio-socket, --docker-socket or --podman-socket"
+            );
+        }
+        if answered && !unsure {
+            Verdict::NotThere
+        } else {
+            Verdict::Unsure
+        }
+    }
+
+    /// With what only the API server knows: who made a pod that carries no label of its maker.
+    async fn completed(&self, mut info: ContainerInfo) -> ContainerInfo {
+        let (Some(api), Some(pod)) = (&self.api, &info.pod) else {
+            return info;
+        };
+        if pod.node.is_some() {
+            return info;
+        }
+        let mut pod = (**pod).clone();
+        if pod.workload.is_none() {
+            // Its trouble is counted where it is asked for containers; here the answer only adds.
+            let known = tokio::time::timeout(DEADLINE, api.pod(&pod.namespace, &pod.name)).await;
+            if let Ok(Ok(Some(known))) = known {
+                pod.workload = known.workload.clone();
+            }
+        }
+        pod.node = Some(api.node().to_owned());
+        info.pod = Some(Arc::new(pod));
+        info
+    }
+
+    pub(super) fn trouble(&self) -> Vec<SourceTrouble> {
+        self.all.iter().map(Source::trouble).collect()
+    }
+}

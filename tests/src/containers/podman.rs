@@ -1,0 +1,105 @@
+//! podman, which needs no daemon, and its service.
+
+use super::state::{Daemon, State};
+use super::{Wanted, image, installed};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A podman with its state in a test's own directory.
+#[derive(Debug)]
+pub struct Podman {
+    program: PathBuf,
+    service: Option<Daemon>,
+    state: State,
+}
+
+impl Podman {
+    /// Makes one; none, with a line that says so, where podman is not installed.
+    pub fn start(test: &str) -> Option<Podman> {
+        let program = installed(test, "podman")?;
+        installed(test, "runc")?;
+        let state = State::new();
+        // Locks in files and not in memory that it shares with the host's podman.
+        let configuration = "[engine]\nlock_type = \"file\"\nevents_logger = \"file\"\n";
+        fs::write(state.path().join("containers.conf"), configuration).unwrap();
+        Some(Podman {
+            program,
+            service: None,
+            state,
+        })
+    }
+
+    /// Directory below which its state lies as below a host's root: `var/lib/containers/storage`.
+    pub fn root(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Starts its service and returns the socket: `run/podman/podman.sock` below the root.
+    pub fn serve(&mut self) -> PathBuf {
+        let socket = self.root().join("run/podman/podman.sock");
+        fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let mut command = self.podman();
+        command
+            .args(["system", "service", "--time=0"])
+            .arg(format!("unix://{}", socket.display()));
+        self.service = Some(Daemon::start(command, self.root(), &socket));
+        socket
+    }
+
+    /// Runs a container and returns its id.
+    pub fn run(&self, wanted: &Wanted<'_>) -> String {
+        let image = image::file_system(self.root());
+        image::run(
+            self.podman()
+                .args(["import", "--quiet"])
+                .arg(image)
+                .arg(wanted.image),
+        );
+        let mut command = self.podman();
+        command
+            .args(["run", "--detach", "--network=host", "--name", wanted.name])
+            // Its own limits are higher than what a host without CAP_SYS_RESOURCE lets it set.
+            .args(["--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"]);
+        for (name, value) in wanted.labels {
+            command.arg("--label").arg(format!("{name}={value}"));
+        }
+        for (name, value) in wanted.environment {
+            command.arg("--env").arg(format!("{name}={value}"));
+        }
+        command
+            .arg(wanted.image)
+            .arg(image::PROGRAM)
+            .args(wanted.arguments);
+        image::run(&mut command).trim().to_owned()
+    }
+
+    fn podman(&self) -> Command {
+        let mut podman = Command::new(&self.program);
+        podman
+            .env("CONTAINERS_CONF", self.root().join("containers.conf"))
+            .arg("--root")
+            .arg(self.root().join("var/lib/containers/storage"))
+            .arg("--runroot")
+            .arg(self.root().join("runroot"))
+            .arg("--tmpdir")
+            .arg(self.root().join("tmp"))
+            // crun refuses hybrid cgroups.
+            .args([
+                "--runtime=runc",
+                "--storage-driver=vfs",
+                "--cgroup-manager=cgroupfs",
+            ]);
+        podman
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        self.service = None;
+        let _ = self
+            .podman()
+            .args(["rm", "--all", "--force", "--time=0"])
+            .output();
+    }
+}

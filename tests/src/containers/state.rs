@@ -1,0 +1,90 @@
+//! A runtime's directory and daemon, gone when the test is over, however it ends.
+
+use crate::condition::wait_for;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A directory that runtimes mount in, unmounted and removed on drop.
+#[derive(Debug)]
+pub(super) struct State(TempDir);
+
+impl State {
+    pub(super) fn new() -> State {
+        State(tempfile::Builder::new().prefix("tg-").tempdir().unwrap())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let below = mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .filter(|path| Path::new(path).starts_with(self.path()));
+        // Those within others come later.
+        let mut below: Vec<&str> = below.collect();
+        below.reverse();
+        for path in below {
+            let _ = Command::new("umount").args(["--lazy", path]).output();
+        }
+    }
+}
+
+/// A daemon, ended on drop.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts `command`, which logs into `directory`, and waits until it listens on `socket`.
+    pub(super) fn start(mut command: Command, directory: &Path, socket: &Path) -> Daemon {
+        let log = directory.join("daemon.log");
+        let file = File::create(&log).unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file);
+        let process = command.spawn().unwrap();
+        let mut daemon = Daemon { process, log };
+        wait_for("a runtime listens on its socket", || {
+            if let Some(status) = daemon.process.try_wait().unwrap() {
+                panic!("{command:?} ended with {status}: {}", daemon.log());
+            }
+            UnixStream::connect(socket).ok()
+        });
+        daemon
+    }
+
+    /// What it has logged.
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let begin = Instant::now();
+        if let Some(pid) = Pid::from_raw(self.process.id().cast_signed()) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        while begin.elapsed() < Duration::from_secs(10) {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
