@@ -212,3 +212,6 @@ impl Intervals {
         profiles
     }
 }
+
+#[cfg(test)]
+mod tests;
