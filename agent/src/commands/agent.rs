@@ -178,7 +178,7 @@ fn owners(args: &AgentArgs, runtimes: Arc<Runtimes>) -> Owners {
         nodes_of_pods: args.node.is_none(),
     };
     let ask = move |id: &str, runtime| runtimes.get(id, runtime);
-    Owners::new(config, Vec::new(), Box::new(ask))
+    Owners::new(config, args.tables.rule.clone(), Box::new(ask))
 }
 
 /// Hands profiles to the page and to the servers.

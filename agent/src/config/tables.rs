@@ -1,6 +1,7 @@
 //! The tables of the configuration file: what a flat list of settings cannot say.
 
 use super::destination::Destination;
+use crate::owner::Rule;
 use serde::Deserialize;
 use std::ops::Range;
 use toml::Spanned;
@@ -12,11 +13,13 @@ use toml::de::{DeTable, Deserializer, Error};
 pub(crate) struct Tables {
     /// Servers to push to, beside the one that the flags give.
     pub(crate) destination: Vec<Spanned<Destination>>,
+    /// What is changed about owners, or left out, in this order.
+    pub(crate) rule: Vec<Rule>,
 }
 
 impl Tables {
     /// Keys of the file that begin a list of tables.
-    pub(super) const NAMES: [&str; 1] = ["destination"];
+    pub(super) const NAMES: [&str; 2] = ["destination", "rule"];
 
     /// Reads and checks them; an error is a sentence, and where in the file it belongs.
     pub(super) fn read(table: Spanned<DeTable<'_>>) -> Result<Self, (String, Range<usize>)> {

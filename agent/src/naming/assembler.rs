@@ -75,8 +75,7 @@ impl Assembler {
             let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
             *trouble = self.namer.trouble();
             if let Some(intervals) = &self.intervals {
-                trouble.owners = intervals.counts();
-                trouble.unsound = intervals.unsound();
+                intervals.tell(&mut trouble);
             }
         }
         if let Some(intervals) = &mut self.intervals {

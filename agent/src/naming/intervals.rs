@@ -3,9 +3,9 @@
 
 use super::assign::{Assigned, Bounds, assign};
 use super::encode::{OwnerProfiles, owner_profiles};
-use super::names::{Names, keep};
+use super::names::{Names, NamingTrouble, keep};
 use super::tally::{IdentityTally, OwnerTally, Span};
-use crate::owner::{Owner, OwnerCounts, Owners, Patience};
+use crate::owner::{Owner, Owners, Patience};
 use crate::profile::{OwnerProfile, Profiles};
 use crate::sampling::Window;
 use std::sync::Arc;
@@ -79,13 +79,10 @@ impl Intervals {
         }
     }
 
-    pub(super) fn counts(&self) -> OwnerCounts {
-        self.owners.counts
-    }
-
-    /// Profiles that the server would refuse or lose some of, and that were left out.
-    pub(super) fn unsound(&self) -> u64 {
-        self.unsound
+    /// Says what has gone wrong since the start.
+    pub(super) fn tell(&self, trouble: &mut NamingTrouble) {
+        trouble.owners = self.owners.counts;
+        trouble.unsound = self.unsound;
     }
 
     /// Adds a window whose words have these names.
@@ -219,3 +216,6 @@ fn counted(tally: OwnerTally, period: u64) -> Profiles {
         owner_profiles(&tally, period).profiles
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,6 +153,37 @@ fn bad_tables() {
     }
 }
 
+/// Rules come in the order of the file, and what is wrong with one is said with its line.
+#[test]
+fn rules() {
+    let (_file, path) = file(
+        "[[rule]]\nmatch = { namespace = 'kube-.*' }\naction = 'drop'\n\n\
+         [[rule]]\nmatch = { pod = '(.*)-[^-]+' }\naction = 'set'\nset = { team = '$1' }\n",
+    );
+    let agent = agent(&["--config", &path], &[]);
+    assert_eq!(agent.tables.rule.len(), 2);
+    for (content, line, says) in [
+        (
+            "[[rule]]\nmatch = { pod = '(' }\naction = 'drop'\n",
+            1,
+            "no regular expression",
+        ),
+        (
+            "[[rule]]\naction = 'remove'\n",
+            2,
+            "unknown variant `remove`",
+        ),
+        ("[[rule]]\nactoin = 'drop'\n", 2, "did you mean action?"),
+        ("[rule]\naction = 'drop'\n", 1, "double brackets"),
+    ] {
+        let said = said_of(content);
+        assert!(
+            said.starts_with(&format!(":{line}: ")) && said.contains(says),
+            "{content}\n{said}"
+        );
+    }
+}
+
 /// Two of one name would share a spool.
 #[test]
 fn destinations_have_names_of_their_own() {
