@@ -12,7 +12,6 @@ mod capture;
 mod cli;
 mod commands;
 mod config;
-#[allow(dead_code, unused_imports, reason = "owners ask it in the next step")]
 mod container;
 mod export;
 mod metrics;
