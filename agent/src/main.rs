@@ -13,6 +13,7 @@ mod cli;
 mod commands;
 mod config;
 mod container;
+mod doctor;
 mod export;
 mod metrics;
 mod naming;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Agent(args) => commands::agent(args),
+        Command::Doctor(args) => commands::doctor(args),
         Command::Record(args) => commands::record(args),
         Command::Unwind(args) => commands::unwind(args),
         Command::Worker => {

@@ -167,6 +167,14 @@ fn mappings_and_names(
         "Places in code without a symbol.",
         naming.unnamed,
     )?;
+    let help =
+        "Profiles that the server would have refused or changed: they were not kept or pushed.";
+    counter(
+        encoder,
+        "thermograph_profiles_unsound",
+        help,
+        naming.unsound,
+    )?;
     workers(encoder, &naming.worker)?;
     let help = "1 where the kernel gives no names of its functions.";
     gauge(

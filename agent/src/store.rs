@@ -226,6 +226,7 @@ mod tests {
             samples: 1,
             cpu_nanos,
             pprof: Bytes::from(vec![0; bytes]),
+            raw_bytes: bytes,
         })
     }
 

@@ -77,6 +77,7 @@ impl Assembler {
             *trouble = self.namer.trouble();
             if let Some(intervals) = &self.intervals {
                 trouble.owners = intervals.counts();
+                trouble.unsound = intervals.unsound();
             }
         }
         if let Some(intervals) = &mut self.intervals {

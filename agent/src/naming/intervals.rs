@@ -2,9 +2,9 @@
 //! when that is known, an interval later at the latest.
 
 use super::assign::{Assigned, Bounds, assign};
-use super::encode::owner_profiles;
+use super::encode::{OwnerProfiles, owner_profiles};
 use super::names::{Names, keep};
-use super::tally::{IdentityTally, Span};
+use super::tally::{IdentityTally, OwnerTally, Span};
 use crate::owner::{Owner, OwnerCounts, Owners, Patience};
 use crate::profile::OwnerProfile;
 use crate::sampling::Window;
@@ -54,6 +54,8 @@ pub(crate) struct Intervals {
     deliver: Deliver,
     current: IdentityTally,
     held: Option<Held>,
+    /// Profiles that were left out.
+    unsound: u64,
 }
 
 /// What waits for runtimes to say what its containers are.
@@ -73,11 +75,17 @@ impl Intervals {
             deliver,
             current: IdentityTally::default(),
             held: None,
+            unsound: 0,
         }
     }
 
     pub(super) fn counts(&self) -> OwnerCounts {
         self.owners.counts
+    }
+
+    /// Profiles that the server would refuse or lose some of, and that were left out.
+    pub(super) fn unsound(&self) -> u64 {
+        self.unsound
     }
 
     /// Adds a window whose words have these names.
@@ -132,7 +140,7 @@ impl Intervals {
             return;
         };
         let assigned = self.assign(tally, patience, Some(self.bounds));
-        let profiles = owner_profiles(&assigned.owners, self.period);
+        let profiles = self.encode(&assigned.owners);
         let provisional = self.hold(assigned.waiting);
         (self.deliver)(Delivery::Interval {
             span,
@@ -159,7 +167,7 @@ impl Intervals {
             });
             return;
         }
-        let profiles = owner_profiles(&assigned.owners, self.period);
+        let profiles = self.encode(&assigned.owners);
         let provisional = self.hold(assigned.waiting);
         (self.deliver)(Delivery::Late {
             span,
@@ -198,6 +206,11 @@ impl Intervals {
     /// The profiles of a tally by what is known at the moment.
     fn glance(&mut self, tally: IdentityTally, bounds: Option<Bounds>) -> Vec<Arc<OwnerProfile>> {
         let assigned = assign(tally, &mut self.owners, Patience::Glance, bounds);
-        owner_profiles(&assigned.owners, self.period)
+        self.encode(&assigned.owners)
+    }
+    fn encode(&mut self, tally: &OwnerTally) -> Vec<Arc<OwnerProfile>> {
+        let OwnerProfiles { profiles, unsound } = owner_profiles(tally, self.period);
+        self.unsound += unsound;
+        profiles
     }
 }

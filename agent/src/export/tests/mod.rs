@@ -80,13 +80,15 @@ fn padded_profile(service: &str, padding: usize) -> Arc<OwnerProfile> {
         comment: vec![3],
         ..Profile::default()
     };
+    let raw = pprof.encode_to_vec();
     Arc::new(OwnerProfile {
         owner: owner(service),
         start_unix_nanos: pprof.time_nanos,
         duration: Duration::from_secs(15),
         samples: 1,
         cpu_nanos: 10_101_010,
-        pprof: gzip(&pprof.encode_to_vec()),
+        pprof: gzip(&raw),
+        raw_bytes: raw.len(),
     })
 }
 
@@ -103,6 +105,7 @@ pub(super) fn profile_of_size(start: i64, size: usize) -> Arc<OwnerProfile> {
         samples: 1,
         cpu_nanos: 1,
         pprof: vec![0; size].into(),
+        raw_bytes: size,
     })
 }
 

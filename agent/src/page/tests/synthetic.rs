@@ -7,6 +7,7 @@ use bytes::Bytes;
 use pprof_proto::builder::{Line, LocationId, Mapping, ProfileBuilder};
 use pprof_proto::encode::encode;
 use pprof_proto::kind::PROCESS_CPU;
+use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,6 +169,7 @@ pub(super) fn finished(owner: Owner, start: i64, builder: ProfileBuilder) -> Arc
         samples: (nanos / TICK) as u64,
         cpu_nanos: nanos as u64,
         pprof: Bytes::from(encode(&profile, Vec::new()).unwrap()),
+        raw_bytes: profile.encoded_len(),
     })
 }
 
