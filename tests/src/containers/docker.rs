@@ -79,9 +79,9 @@ impl Docker {
         image::run(&mut command).trim().to_owned()
     }
 
-    /// Ends a container and forgets it.
-    pub fn remove(&self, id: &str) {
-        image::run(self.client().args(["rm", "--force", id]));
+    /// Waits until a container has ended by itself.
+    pub fn wait(&self, id: &str) {
+        image::run(self.client().args(["wait", id]));
     }
 
     fn client(&self) -> Command {

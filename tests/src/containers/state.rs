@@ -23,8 +23,30 @@ impl State {
     }
 }
 
+impl State {
+    /// Processes that name the directory in their arguments: monitors of containers, and what cleans up behind them.
+    fn processes(&self) -> Vec<Pid> {
+        let path = self.path().to_str().unwrap_or_default();
+        let names_it = |entry: &fs::DirEntry| {
+            let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&arguments).contains(path)
+        };
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter(names_it).map(|entry| entry.file_name());
+        pids.filter_map(|pid| Pid::from_raw(pid.to_str()?.parse().ok()?))
+            .collect()
+    }
+}
+
 impl Drop for State {
     fn drop(&mut self) {
+        let begin = Instant::now();
+        while !self.processes().is_empty() && begin.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for pid in self.processes() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let below = mounts
             .lines()
