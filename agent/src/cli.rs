@@ -90,8 +90,8 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
 const DOCTOR_HELP: &str = "\
-Takes the settings of `agent`, from the same places, tries what an agent with these would need, and samples itself for half \
-a second. Writes nothing but unwind tables. A line each:
+Takes the settings of `agent`, from the same places, tries what an agent with these would need, and samples itself for a \
+moment. Writes nothing but unwind tables. A line each:
 
   ok       all of it works
   limited  the agent runs, but something will be missing from what it shows

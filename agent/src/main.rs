@@ -38,7 +38,7 @@ use tracing_subscriber::filter::LevelFilter;
 fn main() -> ExitCode {
     let cli =
         config::load(std::env::args_os(), std::env::vars_os()).unwrap_or_else(|error| error.exit());
-    start_logging(cli.verbosity.level());
+    start_logging(log_level(&cli));
     give_memory_back();
     match run(&cli) {
         Ok(status) => status,
@@ -69,6 +69,14 @@ fn give_memory_back() {
     for (parameter, value) in [(libc::M_ARENA_MAX, 1), (libc::M_TRIM_THRESHOLD, 256 << 10)] {
         // SAFETY: it takes numbers and changes nothing but how the allocator behaves.
         unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
+fn log_level(cli: &Cli) -> LevelFilter {
+    match (&cli.command, cli.verbosity.level()) {
+        // What would be logged is among its findings.
+        (Command::Doctor(_), LevelFilter::INFO) => LevelFilter::OFF,
+        (_, level) => level,
     }
 }
 

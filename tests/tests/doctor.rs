@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use tests::machine::{Machine, skipped};
+use tests::pyroscope::Pyroscope;
 use tests::thermograph::{Finished, Run, binary};
 
 /// Without capabilities, as `setpriv` names them: `-all`, or `-syslog,-bpf`.
@@ -80,4 +81,34 @@ fn settings_are_the_agents() {
     let finished = Run::new(["doctor", "--data-dir", file.to_str().unwrap()]).finish();
     let lines = about(&finished, "--data-dir");
     assert!(lines[0].starts_with("limited "), "{}", finished.stdout);
+}
+
+/// Servers are pushed nothing, which tells whether they would take something; what they have stored stays as it is.
+#[test]
+fn servers_are_tried() {
+    if skipped("servers_are_tried") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let server = Pyroscope::start();
+    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", refusing.local_addr().unwrap());
+    drop(refusing);
+    let run = Run::new(["doctor", "--config", "x.toml"]);
+    let (here, elsewhere) = (server.url(), format!("{}/elsewhere", server.url()));
+    let urls = [here.as_str(), elsewhere.as_str(), nobody.as_str()];
+    let tables = urls.map(|url| format!("[[destination]]\nurl = {url:?}\n"));
+    std::fs::write(run.directory().join("x.toml"), tables.concat()).unwrap();
+    let finished = run.finish();
+    assert_eq!(finished.code(), 0, "{}", finished.stderr);
+    let lines = about(&finished, "server ");
+    assert_eq!(lines.len(), 3, "{}", finished.stdout);
+    for (line, (verdict, words)) in lines.iter().zip([
+        ("ok ", "takes pushes"),
+        ("limited ", "404"),
+        ("limited ", "cannot be reached"),
+    ]) {
+        assert!(line.starts_with(verdict) && line.contains(words), "{line}");
+    }
+    assert!(server.stored().is_empty());
 }

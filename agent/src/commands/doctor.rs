@@ -1,7 +1,8 @@
 //! `thermograph doctor`: what works on this host, what does not, and what to do about it.
 
+use super::exporters;
 use crate::cli::AgentArgs;
-use crate::doctor::{Verdict, examine};
+use crate::doctor::{Finding, Verdict, examine};
 use anyhow::Result;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,7 +10,8 @@ use std::process::ExitCode;
 /// Prints a line for each finding; fails if an agent would not run.
 pub(crate) fn doctor(args: &AgentArgs) -> Result<ExitCode> {
     let mut worst = Verdict::Good;
-    examine(args, |finding| {
+    let servers = exporters::configs(args);
+    let tell = |finding: Finding| {
         worst = worst.max(finding.verdict);
         // Whoever reads may have seen enough: the exit code is an answer, too.
         let _ = writeln!(
@@ -19,7 +21,11 @@ pub(crate) fn doctor(args: &AgentArgs) -> Result<ExitCode> {
             finding.subject,
             finding.sentence
         );
-    });
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(examine(args, &servers, tell));
     Ok(match worst {
         Verdict::Good | Verdict::Limited => ExitCode::SUCCESS,
         Verdict::Missing => ExitCode::FAILURE,

@@ -11,19 +11,27 @@ use std::time::Duration;
 
 /// Starts to push to all servers there are.
 pub(super) fn start(args: &AgentArgs, registry: &mut Registry) -> Result<Vec<Exporter>> {
-    let destinations = args.destinations();
-    if destinations.is_empty() {
+    let configs = configs(args);
+    if configs.is_empty() {
         return Ok(Vec::new());
     }
     let metrics = ExportMetrics::new(registry);
     let node = args.node_name();
-    destinations
+    configs
         .iter()
-        .map(|destination| {
-            let config = config(destination, args);
-            Exporter::start(&config, &node, metrics.clone())
+        .map(|config| {
+            Exporter::start(config, &node, metrics.clone())
                 .with_context(|| format!("cannot push to {}", config.name))
         })
+        .collect()
+}
+
+/// All servers there are, and how each is pushed to.
+pub(super) fn configs(args: &AgentArgs) -> Vec<PyroscopeConfig> {
+    let destinations = args.destinations();
+    destinations
+        .iter()
+        .map(|destination| config(destination, args))
         .collect()
 }
 

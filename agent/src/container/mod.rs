@@ -41,5 +41,5 @@ mod tests;
 
 pub(crate) use config::{KubernetesConfig, RuntimeConfig};
 pub(crate) use info::{ContainerInfo, Knowledge, PodInfo};
-pub(crate) use runtimes::Runtimes;
+pub(crate) use runtimes::{Runtimes, try_each};
 pub(crate) use trouble::SourceTrouble;

@@ -79,6 +79,13 @@ impl Runtimes {
     }
 }
 
+/// Asks each source that is there once, and tells how that went.
+pub(crate) async fn try_each(config: &RuntimeConfig) -> Vec<SourceTrouble> {
+    let sources = Sources::new(config);
+    sources.try_each().await;
+    sources.trouble()
+}
+
 impl Shared {
     /// A runtime knows the container.
     pub(super) fn found(&self, id: &str, info: ContainerInfo) {

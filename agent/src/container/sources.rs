@@ -19,6 +19,9 @@ const CRIO: [&str; 2] = ["run/crio/crio.sock", "var/run/crio/crio.sock"];
 const DOCKER: [&str; 2] = ["run/docker.sock", "var/run/docker.sock"];
 const PODMAN: [&str; 2] = ["run/podman/podman.sock", "var/run/podman/podman.sock"];
 
+/// An id that no container has.
+const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
 /// All places where containers are known.
 pub(super) struct Sources {
     all: Vec<Source>,
@@ -96,6 +99,13 @@ impl Sources {
             Verdict::NotThere
         } else {
             Verdict::Unsure
+        }
+    }
+
+    /// Asks each that is there about a container that nobody has.
+    pub(super) async fn try_each(&self) {
+        for source in &self.all {
+            source.ask(NOBODYS).await;
         }
     }
 

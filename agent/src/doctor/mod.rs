@@ -1,12 +1,16 @@
 //! What this host and this user let the agent do: tried, not guessed.
 
 mod cgroups;
+mod destinations;
 mod directories;
 mod kernel_names;
 mod privileges;
+mod runtimes;
 mod sampling;
 
 use crate::cli::AgentArgs;
+use crate::container::RuntimeConfig;
+use crate::export::PyroscopeConfig;
 use std::fmt;
 
 /// What was found out about one thing.
@@ -64,10 +68,23 @@ impl Finding {
 }
 
 /// Looks at everything that an agent with these settings would stand on, and hands on each finding as soon as it is there.
-pub(crate) fn examine(args: &AgentArgs, mut tell: impl FnMut(Finding)) {
+pub(crate) async fn examine(
+    args: &AgentArgs,
+    servers: &[PyroscopeConfig],
+    mut tell: impl FnMut(Finding),
+) {
     privileges::examine().into_iter().for_each(&mut tell);
     tell(sampling::examine(args));
     tell(kernel_names::examine());
     tell(cgroups::examine());
-    directories::examine(args).into_iter().for_each(tell);
+    let runtimes = RuntimeConfig::new(&args.runtimes);
+    runtimes::examine(&runtimes)
+        .await
+        .into_iter()
+        .for_each(&mut tell);
+    directories::examine(args).into_iter().for_each(&mut tell);
+    destinations::examine(servers)
+        .await
+        .into_iter()
+        .for_each(tell);
 }

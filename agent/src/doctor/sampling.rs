@@ -2,14 +2,14 @@
 
 use super::Finding;
 use crate::cli::AgentArgs;
-use crate::sampling::{Collector, Sample, SamplingOptions, WINDOW};
+use crate::sampling::{CaptureId, Collector, Command, Sample, SamplingOptions, WINDOW};
 use bpf::Filter;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
 const SUBJECT: &str = "sampling";
-/// CPU time that this process takes for there to be samples, and how long it tries on a host that gives it none.
-const BUSY: Duration = Duration::from_millis(500);
+/// CPU time that this process takes, twice, for there to be samples, and how long it tries on a host that gives it none.
+const BUSY: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Samples of that a second.
 const FREQUENCY: u32 = 99;
@@ -29,12 +29,18 @@ pub(super) fn examine(args: &AgentArgs) -> Finding {
         // It says what to do.
         Err(error) => return Finding::missing(SUBJECT, format!("{error:#}")),
     };
+    // Its own unwind table may have to be built first.
+    keep_busy();
+    collector.command(Command::Begin {
+        capture: CaptureId(0),
+        duration: None,
+    });
     keep_busy();
     collector.stop();
-    let samples: Vec<Sample> = windows
+    let later = windows
         .into_iter()
-        .flat_map(|window| window.samples)
-        .collect();
+        .filter(|window| !window.captures.is_empty());
+    let samples: Vec<Sample> = later.flat_map(|window| window.samples).collect();
     judge(&samples)
 }
 

@@ -20,6 +20,7 @@ mod labels;
 mod metrics;
 mod pace;
 mod parcel;
+mod probe;
 mod queue;
 mod request;
 mod retry;
@@ -32,6 +33,7 @@ mod tls;
 pub(crate) use config::{Credentials, PushLimits, PyroscopeConfig, TlsFiles};
 pub(crate) use disk::SpoolConfig;
 pub(crate) use metrics::ExportMetrics;
+pub(crate) use probe::probe;
 
 use crate::profile::OwnerProfile;
 use anyhow::Result;
