@@ -1,9 +1,8 @@
-//! A server that takes what is pushed and forgets it.
+//! A server that takes what is pushed and keeps it for later.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Listens until this process ends.
 pub(super) struct Sink {
@@ -11,11 +10,8 @@ pub(super) struct Sink {
     taken: Arc<Taken>,
 }
 
-#[derive(Default)]
-struct Taken {
-    requests: AtomicU64,
-    bytes: AtomicU64,
-}
+/// Bodies of requests.
+type Taken = Mutex<Vec<Vec<u8>>>;
 
 impl Sink {
     pub(super) fn open() -> anyhow::Result<Sink> {
@@ -39,10 +35,9 @@ impl Sink {
         format!("http://{}", self.address)
     }
 
-    /// Requests and bytes of their bodies until now.
-    pub(super) fn taken(&self) -> (u64, u64) {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (read(&self.taken.requests), read(&self.taken.bytes))
+    /// Bodies of the requests since the last call.
+    pub(super) fn take(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -63,9 +58,12 @@ fn serve(connection: &TcpStream, taken: &Taken) -> std::io::Result<()> {
         if line.is_empty() {
             return Ok(());
         }
-        std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
-        taken.requests.fetch_add(1, Ordering::Relaxed);
-        taken.bytes.fetch_add(length, Ordering::Relaxed);
+        let mut body = Vec::new();
+        reader.by_ref().take(length).read_to_end(&mut body)?;
+        taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(body);
         let mut connection = connection;
         connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
     }
