@@ -135,18 +135,32 @@ impl Table<'_> {
                 nearest.candidates(is_dynamic).collect()
             }
         };
+        let candidates = here.iter().zip(candidates);
+        let candidates = found.iter_mut().zip(candidates);
+        let mut wanted: Vec<_> = candidates
+            .filter(|(found, _)| found.is_none())
+            .filter_map(|(found, (address, candidate))| {
+                let is_here = |candidate: &Candidate| {
+                    candidate.size > 0 || self.file.are_in_one_section(candidate.start, *address)
+                };
+                Some((candidate.filter(is_here)?, found))
+            })
+            .collect();
+        // In the order in which they lie in the file, so that many are read at a time.
+        wanted.sort_unstable_by_key(|(candidate, _)| candidate.name);
         let mut names = Names::of(self);
         let mut whole = Ok(());
-        let candidates = here.iter().zip(candidates);
-        for (found, (address, candidate)) in found.iter_mut().zip(candidates) {
-            let reaches = |candidate: &Candidate| {
-                candidate.size > 0 || self.file.are_in_one_section(candidate.start, *address)
-            };
-            if let (None, Some(candidate)) = (&found, candidate.filter(reaches)) {
-                match names.symbol(candidate) {
-                    Ok(symbol) => *found = Some(symbol),
-                    Err(error) => whole = Err(error),
-                }
+        let places: Vec<u64> = wanted
+            .iter()
+            .map(|(candidate, _)| candidate.name.into())
+            .collect();
+        for (index, (candidate, found)) in wanted.into_iter().enumerate() {
+            names
+                .texts
+                .look_ahead(places.get(index..).unwrap_or_default());
+            match names.symbol(candidate) {
+                Ok(symbol) => *found = Some(symbol),
+                Err(error) => whole = Err(error),
             }
         }
         whole

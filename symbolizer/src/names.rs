@@ -1,7 +1,8 @@
 //! Every name once in memory, however many frames carry it, and demangled once.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
 
 use crate::demangle::{bounded, demangle};
 

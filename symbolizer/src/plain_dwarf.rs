@@ -1,6 +1,7 @@
 //! Debug information that is all in one file, as it is, through blazesym.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -26,7 +27,8 @@ pub(crate) struct PlainDwarf {
 }
 
 impl PlainDwarf {
-    /// Whether all there is is in this file, and as it is. blazesym would open any path that a `.gnu_debuglink` or
+    /// Whether all there is is in this file, and as it is, and this process may open the file by a path: as nobody, it may not where its owner
+    /// lets only some read it. blazesym would open any path that a `.gnu_debuglink` or
     /// `.gnu_debugaltlink` names, from this mount namespace, be it a pipe or a device; it does not know `.dwo` files; and
     /// compressed sections it would decompress whatever their size.
     pub(crate) fn can_read(file: &Module) -> bool {
@@ -34,7 +36,10 @@ impl PlainDwarf {
         let leads_elsewhere = debug.link.is_some() || debug.alt_link.is_some();
         // In split DWARF addresses are in a section of their own. clang also does that without splitting.
         let may_be_split = debug.has(".debug_addr") || debug.has(".debug_sup");
-        !leads_elsewhere && !may_be_split && !debug.are_compressed()
+        !leads_elsewhere
+            && !may_be_split
+            && !debug.are_compressed()
+            && File::open(path_of(file)).is_ok()
     }
 
     /// Takes what blazesym comes to map of the file and to build an index of. Where DWARF says nothing it looks into the tables of symbols.
@@ -50,7 +55,7 @@ impl PlainDwarf {
             .build();
         Ok(Self {
             symbolizer,
-            path: format!("/proc/self/fd/{}", file.descriptor()).into(),
+            path: path_of(file),
         })
     }
 
@@ -77,6 +82,10 @@ impl PlainDwarf {
             damage: is_damaged.then_some(DebugError::Partly),
         })
     }
+}
+
+fn path_of(file: &Module) -> PathBuf {
+    format!("/proc/self/fd/{}", file.descriptor()).into()
 }
 
 fn frames<'a>(

@@ -9,6 +9,12 @@ use crate::elf_header::Extent;
 
 /// What is read at a time of a part that is looked into here and there.
 const WINDOW: usize = 4096;
+/// What most texts have room in.
+const TEXT: u64 = 256;
+/// To copy so many bytes in vain takes no longer than to read once more.
+const GAP: u64 = 4096;
+/// Most that is read at a time.
+const AHEAD: u64 = 64 << 10;
 
 /// Fills `bytes` from a position on, which the file may have invented.
 pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
@@ -98,6 +104,25 @@ impl<'a> Window<'a> {
     fn read_before(&self, place: u64) -> Option<&[u8]> {
         let distance = place.checked_sub(self.start)?;
         self.bytes.get(usize::try_from(distance).ok()?..)
+    }
+
+    /// Reads what is near the first of some places in ascending order, if that was not read yet: up to where the next is far away.
+    /// Where it cannot be read, a smaller part may be.
+    pub(crate) fn look_ahead(&mut self, places: &[u64]) {
+        let Some(&first) = places.first() else {
+            return;
+        };
+        if self.read_before(first).is_some_and(|rest| !rest.is_empty()) {
+            return;
+        }
+        let mut end = first.saturating_add(TEXT);
+        for &place in places {
+            if place > end.saturating_add(GAP) || place - first > AHEAD {
+                break;
+            }
+            end = place.saturating_add(TEXT);
+        }
+        let _ = self.from(first, (end - first) as usize);
     }
 
     /// The number of four bytes at a place.

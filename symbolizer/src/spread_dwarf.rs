@@ -1,7 +1,7 @@
 //! Debug information that is spread over several files or compressed, through addr2line.
 //!
-//! blazesym reads what is in one file as it is. This reads the rest: compressed sections, files that `dwz` made debug files share, and
-//! split DWARF (`.dwo` and `.dwp`). Sections are read into memory, so a file that shrinks is an error and no more.
+//! blazesym reads what is in one file as it is, and opens that by a path. This reads the rest: compressed sections, files that `dwz` made debug
+//! files share, split DWARF (`.dwo` and `.dwp`), and files that are open but that this process could not open itself. Sections are read into memory, so a file that shrinks is an error and no more.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -180,21 +180,41 @@ fn it_has_nothing_to_lose() {
     assert_eq!(descriptors, BTreeSet::from(expected));
 }
 
-/// A file that nobody but its owner may read is still named: what counts is the open file.
+/// A file that nobody but its owner may read is still named, with lines and inlined functions: what counts is the open file. What is said of
+/// every byte of its functions is what this process says, which may open it.
 #[test]
 fn files_that_it_could_not_open_are_named() {
     use std::os::unix::fs::PermissionsExt;
     let _alone = alone();
     let workshop = Workshop::new();
-    let program = workshop.c_program("program", &["-O2"]);
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
-    let offset = offset_of(&program, "leaf");
-    let mut symbolizer = symbolizer();
-    assert_eq!(
-        name_at(&mut symbolizer, &open(&program), offset).as_deref(),
-        Some("leaf")
-    );
-    assert!(symbolizer.take_failures().is_empty());
+    let c = format!("{C}\nint main(int argc, char **argv) {{ return exported(argc); }}\n");
+    // Not Rust: of functions that the linker has made one, each reader names another.
+    for (compiler, source) in [("cc", &*c), ("c++", CPP)] {
+        let program = workshop.compile(compiler, source, compiler, &["-O2", "-g"]);
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let image = fs::read(&program).unwrap();
+        let module = open(&program);
+        let offsets = functions(&image).into_iter().flat_map(|function| {
+            let start = file_offset(&image, function.address);
+            start..start + function.size.min(200)
+        });
+        let offsets: Vec<u64> = offsets
+            .filter(|&offset| module.elf_address(offset).is_some())
+            .collect();
+        let mut there = symbolizer();
+        let mut here = Symbolizer::new(Options::default());
+        let mut inlined = 0;
+        for offsets in offsets.chunks(5000) {
+            there.begin_window(Duration::from_secs(4));
+            let (there, here) = (there.user(&module, offsets), here.user(&module, offsets));
+            for (there, here) in there.iter().zip(&here) {
+                assert_eq!(there, here, "{compiler}");
+            }
+            inlined += here.iter().filter(|answer| answer.frames.len() > 1).count();
+        }
+        assert!(inlined > 10, "{compiler}: {inlined}");
+        assert!(there.take_failures().is_empty());
+    }
 }
 
 /// The debug file of a stripped program is read by the worker, too, below the root directory that comes with the program. One that a

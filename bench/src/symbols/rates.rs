@@ -5,9 +5,9 @@ use super::namer::offsets;
 use super::places::functions;
 use crate::spread::Spread;
 use anyhow::Context;
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::path::Path;
-use std::time::Instant;
 use symbolizer::{Module, Options, Symbolizer};
 
 /// Enough for all that is asked: what is measured is not what is let go.
@@ -89,8 +89,13 @@ fn round(file: &Path) -> anyhow::Result<Rates> {
     })
 }
 
+/// Of this thread's CPU, so that what else the machine does counts little.
 fn seconds(work: impl FnOnce() -> usize) -> f64 {
-    let begin = Instant::now();
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let begin = now();
     std::hint::black_box(work());
-    begin.elapsed().as_secs_f64()
+    now() - begin
 }
