@@ -153,7 +153,7 @@ impl Containerd {
         let mut others = self.others.lock().unwrap();
         others.push((namespace.to_owned(), id.to_owned()));
         command
-            .args([wanted.image, id, image::PROGRAM])
+            .args([&with_registry(wanted.image), id, image::PROGRAM])
             .args(wanted.arguments);
         image::run(&mut command);
     }
