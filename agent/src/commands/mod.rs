@@ -3,6 +3,7 @@
 mod agent;
 mod descriptors;
 mod destination;
+mod doctor;
 mod exporters;
 mod outcome;
 mod record;
@@ -11,5 +12,6 @@ mod unwind;
 mod workload;
 
 pub(crate) use agent::agent;
+pub(crate) use doctor::doctor;
 pub(crate) use record::record;
 pub(crate) use unwind::unwind;
