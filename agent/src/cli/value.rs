@@ -77,7 +77,7 @@ pub(super) fn push_interval(text: &str) -> Result<Duration, &'static str> {
 pub(crate) fn push_rate(text: &str) -> Result<usize, &'static str> {
     let bytes = size(text)?;
     match usize::try_from(bytes) {
-        Ok(rate) if bytes >= SLOWEST_PUSH && bytes <= 1 << 30 => Ok(rate),
+        Ok(rate) if (SLOWEST_PUSH..=1 << 30).contains(&bytes) => Ok(rate),
         _ => Err("write a size from 64KiB to 1GiB"),
     }
 }
