@@ -205,37 +205,6 @@ fn size(text: &str) -> Result<u64, &'static str> {
 mod tests {
     use super::*;
 
-    /// Parts of the whole, and what is none.
-    #[test]
-    fn shares() {
-        for (text, part) in [
-            ("0", 0.0),
-            ("0%", 0.0),
-            ("0.1%", 0.001),
-            ("25 %", 0.25),
-            ("0.001", 0.001),
-        ] {
-            assert_eq!(share(text), Ok(part), "{text}");
-        }
-        for text in ["", "%", "100%", "1", "-1%", "x", "NaN", "inf", "1e9"] {
-            assert!(share(text).is_err(), "{text}");
-        }
-    }
-
-    /// Keys as Kubernetes has them; blanks around them do not count.
-    #[test]
-    fn keys_of_labels() {
-        let keys = ["team", "app.kubernetes.io/part-of"]
-            .map(str::to_owned)
-            .to_vec();
-        assert_eq!(
-            label_keys("team, app.kubernetes.io/part-of,"),
-            Ok(LabelKeys(keys))
-        );
-        assert_eq!(label_keys(""), Ok(LabelKeys::default()));
-        assert!(label_keys("team=payments").is_err());
-    }
-
     /// Every unit, fractions, and what is no size.
     #[test]
     fn sizes() {
@@ -267,6 +236,37 @@ mod tests {
         assert_eq!((spool_size("0"), spool_size("1MiB")), (Ok(0), Ok(1 << 20)));
         assert!(spool_size("1KiB").is_err());
         assert!(push_timeout("10s").is_ok() && push_timeout("1s").is_err());
+    }
+
+    /// Parts of the whole, and what is none.
+    #[test]
+    fn shares() {
+        for (text, part) in [
+            ("0", 0.0),
+            ("0%", 0.0),
+            ("0.1%", 0.001),
+            ("25 %", 0.25),
+            ("0.001", 0.001),
+        ] {
+            assert_eq!(share(text), Ok(part), "{text}");
+        }
+        for text in ["", "%", "100%", "1", "-1%", "x", "NaN", "inf", "1e9"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+    }
+
+    /// Keys as Kubernetes has them; blanks around them do not count.
+    #[test]
+    fn keys_of_labels() {
+        let keys = ["team", "app.kubernetes.io/part-of"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(
+            label_keys("team, app.kubernetes.io/part-of,"),
+            Ok(LabelKeys(keys))
+        );
+        assert_eq!(label_keys(""), Ok(LabelKeys::default()));
+        assert!(label_keys("team=payments").is_err());
     }
 
     /// Every unit, none, and what is no time; huge numbers do not overflow.

@@ -18,13 +18,13 @@
 mod choose;
 mod rescue;
 
-use super::disk::{Disk, Settled};
+use super::disk::Disk;
 use super::health::Health;
 use super::parcel::{Fate, Next, Parcel};
 use super::queue::Queue;
 use super::retry::{Decision, Outcome, decide};
 use super::sender::Sender;
-use super::spool::{Sent, Ticket};
+use super::spool::{Sent, Settled};
 use leaky_bucket::AcquireOwned;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -177,7 +177,7 @@ impl Courier {
                     if from_spool && matches!(fate, Fate::Stored) {
                         self.sender.metrics.spool_sent();
                     }
-                    settled.extend(parcel.ticket.map(done));
+                    settled.extend(parcel.ticket.map(Settled::done));
                     self.count(fate, &parcel.service);
                 }
                 Next::Later(wait) => match parcel.ticket {
@@ -232,7 +232,12 @@ impl Courier {
     fn note(&mut self, outcome: &Outcome, size: usize) {
         let now = Instant::now();
         match decide(outcome, size) {
-            Decision::Stored | Decision::Drop => return self.health.answered(),
+            Decision::Stored | Decision::Drop => {
+                self.health.answered();
+                // What it would find is known.
+                self.looking_since = None;
+                return;
+            }
             Decision::Retry(after) | Decision::RetryRateLimited(after) => {
                 self.health.is_out(now, after);
             }
@@ -308,13 +313,5 @@ impl Courier {
 
     fn count(&self, fate: Fate, service: &str) {
         self.sender.count(fate, service);
-    }
-}
-
-fn done(ticket: Ticket) -> Settled {
-    Settled {
-        ticket,
-        sent: Sent::Done,
-        strikes: 0,
     }
 }

@@ -3,7 +3,7 @@
 use super::complaints::Complaints;
 use super::metrics::ExportMetrics;
 use super::parcel::Parcel;
-use super::spool::{Sent, Spool, Ticket, Wanted};
+use super::spool::{Settled, Spool, Ticket, Wanted};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,14 +22,7 @@ pub(crate) struct SpoolConfig {
     pub(crate) most_bytes: u64,
 }
 
-/// What came of a profile that lies on disk.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settled {
-    pub(super) ticket: Ticket,
-    pub(super) sent: Sent,
-    pub(super) strikes: u32,
-}
-
+/// The spool, or what is known of why there is none.
 pub(super) struct Disk {
     config: SpoolConfig,
     metrics: ExportMetrics,
@@ -118,11 +111,7 @@ impl Disk {
             let ticket = profile.ticket;
             match Parcel::unpack(profile) {
                 Some(parcel) => parcels.push(parcel),
-                None => nonsense.push(Settled {
-                    ticket,
-                    sent: Sent::Done,
-                    strikes: 0,
-                }),
+                None => nonsense.push(Settled::done(ticket)),
             }
         }
         for _ in &nonsense {
@@ -137,10 +126,6 @@ impl Disk {
         if outcomes.is_empty() {
             return;
         }
-        let outcomes: Vec<_> = outcomes
-            .into_iter()
-            .map(|settled| (settled.ticket, settled.sent, settled.strikes))
-            .collect();
         let _ = self.with(move |spool| spool.settle(&outcomes)).await;
     }
 

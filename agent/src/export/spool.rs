@@ -44,6 +44,25 @@ pub(super) struct Taken {
     pub(super) payload: Vec<u8>,
 }
 
+/// What came of a profile on disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settled {
+    pub(super) ticket: Ticket,
+    pub(super) sent: Sent,
+    pub(super) strikes: u32,
+}
+
+impl Settled {
+    /// It needs no further push.
+    pub(super) fn done(ticket: Ticket) -> Settled {
+        Settled {
+            ticket,
+            sent: Sent::Done,
+            strikes: 0,
+        }
+    }
+}
+
 /// Which profile on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
@@ -268,26 +287,24 @@ impl Spool {
 
     /// Writes down what came of profiles that were taken, or were on their way when they were put here. An error leaves what is known in
     /// memory as it should be, and on disk as it was.
-    pub(super) fn settle(&mut self, outcomes: &[(Ticket, Sent, u32)]) -> io::Result<()> {
-        let mut marked = Ok(());
-        for (ticket, sent, strikes) in outcomes {
-            let segment = self.segment_mut(ticket.segment);
-            let slot = segment.and_then(|segment| segment.slots.get_mut(ticket.slot));
-            match slot {
+    pub(super) fn settle(&mut self, outcomes: &[Settled]) -> io::Result<()> {
+        for settled in outcomes {
+            let segment = self.segment_mut(settled.ticket.segment);
+            match segment.and_then(|segment| segment.slots.get_mut(settled.ticket.slot)) {
                 Some(slot) => {
-                    slot.entry.sent = *sent;
+                    slot.entry.sent = settled.sent;
                     slot.is_on_its_way = false;
-                    slot.strikes = *strikes;
+                    slot.strikes = settled.strikes;
                 }
                 // It had to make room meanwhile.
-                None => self.losses.gone(*sent),
+                None => self.losses.gone(settled.sent),
             }
         }
-        for of_segment in outcomes.chunk_by(|(a, ..), (b, ..)| a.segment == b.segment) {
-            let Some((ticket, ..)) = of_segment.first() else {
-                continue;
-            };
-            if let Some(segment) = self.segment(ticket.segment) {
+        let mut marked = Ok(());
+        for of_segment in outcomes.chunk_by(|a, b| a.ticket.segment == b.ticket.segment) {
+            let first = of_segment.first();
+            let segment = first.and_then(|settled| self.segment(settled.ticket.segment));
+            if let Some(segment) = segment {
                 marked = marked.and(segment.mark(of_segment, &self.directory));
             }
         }

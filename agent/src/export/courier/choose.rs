@@ -2,7 +2,7 @@
 
 use super::{Courier, Flight};
 use crate::export::parcel::{Fate, Parcel, oldest};
-use crate::export::spool::{Order, Wanted};
+use crate::export::spool::{Order, Settled, Wanted};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ impl Courier {
             match parcel.aged(self.sender.now_nanos()) {
                 None => return Some(parcel),
                 Some(fate) => {
-                    self.settle(parcel.ticket.map(super::done)).await;
+                    self.settle(parcel.ticket.map(Settled::done)).await;
                     self.count(fate, &parcel.service);
                 }
             }
@@ -36,7 +36,7 @@ impl Courier {
         if self.health.out_since().is_some() {
             return self.probe(now).await;
         }
-        if let Some(parcel) = self.from_memory(now) {
+        if let Some(parcel) = self.next_of_memory(now) {
             return Some(parcel);
         }
         if !self.backlog_has_room() {
@@ -51,7 +51,7 @@ impl Courier {
 
     /// What is sent in an outage: something that has not been tried or, if nothing like that comes for some time, what has been tried least.
     async fn probe(&mut self, now: Instant) -> Option<Parcel> {
-        let parcel = self.from_memory(now);
+        let parcel = self.next_of_memory(now);
         if parcel.as_ref().is_some_and(|parcel| parcel.tries() == 0) {
             return parcel;
         }
@@ -80,20 +80,20 @@ impl Courier {
     }
 
     /// The least tried of what waits in memory and is ready, or what comes next in the queue.
-    fn from_memory(&mut self, now: Instant) -> Option<Parcel> {
+    fn next_of_memory(&mut self, now: Instant) -> Option<Parcel> {
         let ready = self.waiting.iter().enumerate();
         let ready = ready.filter(|(_, parcel)| parcel.not_before <= now);
         let least_tried = ready.min_by_key(|(_, parcel)| parcel.tries());
         let least_tried = least_tried.map(|(at, parcel)| (at, parcel.tries()));
         match least_tried {
             Some((at, 0)) => self.waiting.remove(at),
-            Some((at, _)) => self.from_queue(true).or_else(|| self.waiting.remove(at)),
-            None => self.from_queue(true),
+            Some((at, _)) => self.next_of_queue(true).or_else(|| self.waiting.remove(at)),
+            None => self.next_of_queue(true),
         }
     }
 
     /// The oldest profile of the queue, if it is to be sent now or need not be due.
-    pub(super) fn from_queue(&mut self, if_due: bool) -> Option<Parcel> {
+    pub(super) fn next_of_queue(&mut self, if_due: bool) -> Option<Parcel> {
         loop {
             let profile = self.queue.pop(if_due)?;
             match Parcel::new(&profile, &self.sender.node, self.sender.now_nanos()) {

@@ -82,7 +82,7 @@ impl Courier {
         }
         while bytes < FILE_BYTES {
             let waiting = self.waiting.pop_front();
-            let Some(parcel) = waiting.or_else(|| self.from_queue(false)) else {
+            let Some(parcel) = waiting.or_else(|| self.next_of_queue(false)) else {
                 break;
             };
             bytes += parcel.request.body.len();
@@ -110,7 +110,11 @@ impl Courier {
         let unsent = self.hold();
         self.settle(unsent).await;
         self.rescue().await;
-        while let Some(parcel) = self.waiting.pop_front().or_else(|| self.from_queue(false)) {
+        while let Some(parcel) = self
+            .waiting
+            .pop_front()
+            .or_else(|| self.next_of_queue(false))
+        {
             let message = "the agent was stopped".to_owned();
             let reason = "shutdown";
             let fate = match parcel.sent {

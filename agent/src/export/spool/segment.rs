@@ -2,7 +2,7 @@
 
 use super::directory::{Directory, is_damage};
 use super::format::{Entry, Sent};
-use super::{Losses, Taken, Ticket};
+use super::{Losses, Settled, Taken, Ticket};
 use std::fs::File;
 use std::io;
 
@@ -103,15 +103,11 @@ impl Segment {
     }
 
     /// Marks profiles of it.
-    pub(super) fn mark(
-        &self,
-        outcomes: &[(Ticket, Sent, u32)],
-        directory: &Directory,
-    ) -> io::Result<()> {
+    pub(super) fn mark(&self, outcomes: &[Settled], directory: &Directory) -> io::Result<()> {
         let file = directory.read(self.number)?;
-        for (ticket, sent, _) in outcomes {
-            if let Some(slot) = self.slots.get(ticket.slot) {
-                slot.entry.mark(&file, *sent)?;
+        for settled in outcomes {
+            if let Some(slot) = self.slots.get(settled.ticket.slot) {
+                slot.entry.mark(&file, settled.sent)?;
             }
         }
         file.sync_data()

@@ -43,6 +43,14 @@ fn take(spool: &mut Spool, wanted: Wanted) -> Vec<i64> {
     taken.iter().map(|taken| taken.start).collect()
 }
 
+fn settled(ticket: Ticket, sent: Sent, strikes: u32) -> Settled {
+    Settled {
+        ticket,
+        sent,
+        strikes,
+    }
+}
+
 fn files(directory: &TempDir) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory.path().join("spool")).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -76,9 +84,9 @@ fn outcomes_survive_restarts() {
     let tickets: Vec<Ticket> = first.take(ALL).unwrap().iter().map(|t| t.ticket).collect();
     first
         .settle(&[
-            (tickets[0], Sent::Done, 0),
-            (tickets[1], Sent::Never, 0),
-            (tickets[2], Sent::Failed, 0),
+            settled(tickets[0], Sent::Done, 0),
+            settled(tickets[1], Sent::Never, 0),
+            settled(tickets[2], Sent::Failed, 0),
         ])
         .unwrap();
     drop(first);
@@ -90,7 +98,7 @@ fn outcomes_survive_restarts() {
         states,
         [(2, Sent::Never), (3, Sent::Failed), (4, Sent::Once)]
     );
-    let done: Vec<_> = taken.iter().map(|t| (t.ticket, Sent::Done, 0)).collect();
+    let done: Vec<_> = taken.iter().map(|t| Settled::done(t.ticket)).collect();
     second.settle(&done).unwrap();
     assert!(files(&directory).is_empty());
     assert_eq!(second.bytes(), 0);
@@ -127,7 +135,9 @@ fn in_flight_is_not_taken() {
     drop(first);
     let mut second = open(&directory);
     assert_eq!(second.take(ALL).unwrap()[0].sent, Sent::Once);
-    second.settle(&[(tickets[0], Sent::Once, 0)]).unwrap();
+    second
+        .settle(&[settled(tickets[0], Sent::Once, 0)])
+        .unwrap();
     assert_eq!(second.waiting(), 1);
 }
 
@@ -181,10 +191,10 @@ fn what_is_taken() {
     let one = Wanted { profiles: 1, ..ALL };
     let ordered = |order| Wanted { order, ..one };
     let first = spool.take(one).unwrap()[0].ticket;
-    spool.settle(&[(first, Sent::Never, 1)]).unwrap();
+    spool.settle(&[settled(first, Sent::Never, 1)]).unwrap();
     assert_eq!(take(&mut spool, ordered(Order::LeastTried)), [2]);
     assert_eq!(take(&mut spool, one), [1]);
-    spool.settle(&[(first, Sent::Never, 2)]).unwrap();
+    spool.settle(&[settled(first, Sent::Never, 2)]).unwrap();
     assert_eq!(take(&mut spool, ordered(Order::Untried)), [3]);
     assert!(take(&mut spool, ordered(Order::Untried)).is_empty());
     assert_eq!(take(&mut spool, ordered(Order::LeastTried)), [1]);
