@@ -15,6 +15,7 @@ mod config;
 #[allow(dead_code, unused_imports, reason = "owners ask it in the next step")]
 mod container;
 mod export;
+mod host;
 mod metrics;
 mod naming;
 mod owner;
@@ -49,8 +50,14 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Agent(args) => commands::agent(args),
-        Command::Record(args) => commands::record(args),
+        Command::Agent(args) => {
+            host::see_processes()?;
+            commands::agent(args)
+        }
+        Command::Record(args) => {
+            host::see_processes()?;
+            commands::record(args)
+        }
         Command::Unwind(args) => commands::unwind(args),
         Command::Worker => {
             symbolizer::serve()?;
