@@ -93,8 +93,9 @@ fn permitted() -> bool {
 /// Capabilities count within the user namespace of their process, and kernel programs belong to the first one; these tell
 /// processes by their ids in the first pid namespace, and /proc must show the same.
 fn in_first_namespace(process: &str, kind: &str, inode: u32) -> bool {
-    std::fs::read_link(format!("/proc/{process}/ns/{kind}"))
-        .map_or(process == "self", |link| link == Path::new(&format!("{kind}:[{inode}]")))
+    std::fs::read_link(format!("/proc/{process}/ns/{kind}")).map_or(process == "self", |link| {
+        link == Path::new(&format!("{kind}:[{inode}]"))
+    })
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

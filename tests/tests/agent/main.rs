@@ -4,6 +4,7 @@ mod budget;
 mod captures;
 mod errors;
 mod metrics;
+mod names;
 mod owners;
 mod page;
 mod push;
