@@ -17,6 +17,7 @@ mod debuginfod;
 mod disk_cache;
 mod doctor;
 mod export;
+mod host;
 mod metrics;
 mod naming;
 mod owner;
@@ -51,9 +52,18 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Agent(args) => commands::agent(args),
-        Command::Doctor(args) => commands::doctor(args),
-        Command::Record(args) => commands::record(args),
+        Command::Agent(args) => {
+            host::see_processes()?;
+            commands::agent(args)
+        }
+        Command::Doctor(args) => {
+            host::see_processes()?;
+            commands::doctor(args)
+        }
+        Command::Record(args) => {
+            host::see_processes()?;
+            commands::record(args)
+        }
         Command::Unwind(args) => commands::unwind(args),
         Command::Worker => {
             symbolizer::serve()?;

@@ -25,6 +25,13 @@ impl Agent {
         Agent::at(running, started)
     }
 
+    /// The same by way of another program, which `command` is up to the agent's own command line.
+    pub fn start_under(mut command: Command, args: &[&str]) -> Agent {
+        let started = Instant::now();
+        command.arg(binary());
+        Agent::at(Run::under(command, agent_arguments(args)).start(), started)
+    }
+
     /// The same for the life of this process: it ends with it, however that ends.
     pub fn start_for_good(args: &[&str]) -> Agent {
         // Its directory is removed at once.

@@ -24,6 +24,8 @@ const CAPACITY: usize = 16 * 1024;
 pub(crate) struct Cgroups {
     root: File,
     root_path: PathBuf,
+    /// Where the kernel says that the root lies: a path of the host's, where it was opened through one of its processes.
+    root_link: PathBuf,
     owners: LruCache<u64, Option<Arc<CgroupOwner>>>,
     unknown: u64,
 }
@@ -36,6 +38,7 @@ impl Cgroups {
         let root = File::open(&root_path)
             .with_context(|| format!("cannot open the cgroup hierarchy {}", root_path.display()))?;
         let mut cgroups = Self {
+            root_link: fs::read_link(descriptor(&root)).unwrap_or_else(|_| root_path.clone()),
             root,
             root_path,
             owners: LruCache::unbounded(),
@@ -108,12 +111,16 @@ impl Cgroups {
     /// cgroups. It needs CAP_DAC_READ_SEARCH.
     fn path_by_handle(&self, id: u64) -> io::Result<Vec<u8>> {
         let directory = open_by_id(&self.root, id)?;
-        let path = fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))?;
+        let path = fs::read_link(descriptor(&directory))?;
         let relative = path
-            .strip_prefix(&self.root_path)
+            .strip_prefix(&self.root_link)
             .map_err(io::Error::other)?;
         Ok(relative.as_os_str().as_bytes().to_vec())
     }
+}
+
+fn descriptor(file: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// `struct file_handle` of a kernfs node (linux/exportfs.h: FILEID_KERNFS).

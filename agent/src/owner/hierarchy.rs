@@ -3,9 +3,10 @@
 use anyhow::Context;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Hierarchy whose cgroup id the kernel program reads for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,29 +30,40 @@ pub(crate) struct CgroupMount {
     pub(crate) path: PathBuf,
 }
 
+/// Inode number of the root of every hierarchy (kernel/cgroup/cgroup.c relies on it). A mount that shows something else shows a part:
+/// a bind mount as engines make for their containers, or what a cgroup namespace calls the root.
+const ROOT_INODE: u64 = 1;
+/// The root directory of the host as an agent sees it that is in a container with the host's process ids.
+const HOST: &str = "/proc/1";
+
 /// Largest mount table that is read, bytes. Hosts with thousands of containers have about 5 MB.
 const MAX_MOUNTINFO: u64 = 32 << 20;
 
 impl CgroupMount {
     /// The mount to use on this host; none where no usable hierarchy is mounted, then only executables own.
     pub(crate) fn find() -> anyhow::Result<Option<Self>> {
-        let mut table = Vec::new();
-        File::open("/proc/self/mountinfo")
-            .and_then(|file| file.take(MAX_MOUNTINFO).read_to_end(&mut table))
+        let table = mountinfo("/proc/self")
             .context("cannot read /proc/self/mountinfo: is /proc mounted?")?;
-        Ok(Self::in_mountinfo(&table))
+        if let Some(own) = Self::in_mountinfo(&table, Path::new("/"), is_whole) {
+            return Ok(Some(own));
+        }
+        // Those of a container may all show no more than its own part.
+        let of_host = mountinfo(HOST).ok();
+        let root = Path::new(HOST).join("root");
+        Ok(of_host.and_then(|table| Self::in_mountinfo(&table, &root, is_whole)))
     }
 
-    /// The mount to use, by the text of /proc/PID/mountinfo.
+    /// The mount to use, by the text of /proc/PID/mountinfo of a process whose root directory is `root`.
     ///
     /// A pure v2 host has cgroup2 right at /sys/fs/cgroup, whatever v1 leftovers some VPN mounts beside it. Otherwise the v1
     /// controllers come first, because on hybrid hosts older engines leave the cgroup2 mount aside: memory, which every
     /// engine and systemd use; pids where memory is turned off at boot (systemd uses it for each service); cpu, which
     /// systemd uses only where a unit asks for it.
-    fn in_mountinfo(table: &[u8]) -> Option<Self> {
+    fn in_mountinfo(table: &[u8], root: &Path, is_whole: impl Fn(&Path) -> bool) -> Option<Self> {
         let mounts: Vec<Mount> = table
             .split(|c| *c == b'\n')
             .filter_map(Mount::parse)
+            .filter(|mount| is_whole(&mount.below(root)))
             .collect();
         let unified = |mount: &&Mount| mount.kind == b"cgroup2";
         let pure = mounts
@@ -74,12 +86,23 @@ impl CgroupMount {
             .or_else(|| Some((Hierarchy::Unified, mounts.iter().find(unified)?)))?;
         Some(Self {
             hierarchy,
-            path: PathBuf::from(OsString::from_vec(mount.path.clone())),
+            path: mount.below(root),
         })
     }
 }
 
-/// A line of mountinfo whose mount shows the root of a cgroup hierarchy.
+fn mountinfo(process: &str) -> io::Result<Vec<u8>> {
+    let mut table = Vec::new();
+    let file = File::open(format!("{process}/mountinfo"))?;
+    file.take(MAX_MOUNTINFO).read_to_end(&mut table)?;
+    Ok(table)
+}
+
+fn is_whole(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|directory| directory.ino() == ROOT_INODE)
+}
+
+/// A line of mountinfo whose mount shows a cgroup hierarchy, or a part of one.
 struct Mount<'a> {
     path: Vec<u8>,
     kind: &'a [u8],
@@ -90,17 +113,22 @@ impl<'a> Mount<'a> {
     /// `36 35 98:0 <root> <mount point> rw,noatime master:1 - <type> <source> <options>`
     fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = line.split(|c| *c == b' ');
-        let root = fields.nth(3)?;
-        let path = unescape(fields.next()?);
+        // Where its root lies is told as seen from the reader's cgroup namespace, so it says little.
+        let path = unescape(fields.nth(4)?);
         let mut after = fields.skip_while(|field| *field != b"-").skip(1);
         let kind = after.next()?;
         let options = after.nth(1)?;
-        // A bind mount of a part (as engines make for their containers) does not show the others.
-        (root == b"/" && kind.starts_with(b"cgroup")).then_some(Self {
+        kind.starts_with(b"cgroup").then_some(Self {
             path,
             kind,
             options,
         })
+    }
+
+    /// Its directory, as seen from outside of the root directory that it lies in.
+    fn below(&self, root: &Path) -> PathBuf {
+        let path = self.path.strip_prefix(b"/").unwrap_or(&self.path);
+        root.join(OsString::from_vec(path.to_vec()))
     }
 
     fn controls(&self, controller: &[u8]) -> bool {
@@ -141,10 +169,10 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use rand::{RngExt, SeedableRng, rngs::StdRng};
-    use std::path::Path;
 
     fn find(table: &str) -> Option<(Hierarchy, String)> {
-        let mount = CgroupMount::in_mountinfo(table.as_bytes())?;
+        let own = |path: &Path| !path.ends_with("fs/cgroup/own");
+        let mount = CgroupMount::in_mountinfo(table.as_bytes(), Path::new("/"), own)?;
         Some((mount.hierarchy, mount.path.to_string_lossy().into_owned()))
     }
 
@@ -189,7 +217,7 @@ mod tests {
     #[test]
     fn only_whole_hierarchies() {
         let table = "\
-700 650 0:26 /docker/abc /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw
+700 650 0:26 / /sys/fs/cgroup/own ro,nosuid - cgroup2 cgroup rw
 701 650 0:26 / /host/a\\040b/cgroup ro,nosuid master:4 - cgroup2 cgroup rw
 ";
         assert_eq!(
@@ -197,9 +225,18 @@ mod tests {
             Some((Hierarchy::Unified, "/host/a b/cgroup".into()))
         );
         assert_eq!(
-            find("700 650 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw"),
+            find("700 650 0:26 / /sys/fs/cgroup/own ro - cgroup2 cgroup rw"),
             None
         );
+    }
+
+    /// The host's own, by what its first process has mounted; from a cgroup namespace the root of that lies above the root.
+    #[test]
+    fn the_hosts_through_its_first_process() {
+        let table = "29 23 0:26 /../.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        let root = Path::new("/proc/1/root");
+        let mount = CgroupMount::in_mountinfo(table.as_bytes(), root, |_| true).unwrap();
+        assert_eq!(mount.path, Path::new("/proc/1/root/sys/fs/cgroup"));
     }
 
     /// Whatever the bytes, cut off or not: no panic.
@@ -214,7 +251,7 @@ mod tests {
                 table[at] = random.random();
             }
             table.truncate(random.random_range(0..=table.len()));
-            let _ = CgroupMount::in_mountinfo(&table);
+            let _ = CgroupMount::in_mountinfo(&table, Path::new("/"), |_| true);
         }
     }
 

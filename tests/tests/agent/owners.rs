@@ -10,14 +10,14 @@ use tests::machine::{Machine, say, skipped};
 use tests::stacks::{Stack, Stacks};
 
 /// A copy of `short` under a name that no other process has, and that name.
-fn program(directory: &tempfile::TempDir, name: &str) -> String {
+pub(crate) fn program(directory: &tempfile::TempDir, name: &str) -> String {
     let name = format!("{name}-{}", std::process::id());
     fs::copy(Program::Short.path(), directory.path().join(&name)).unwrap();
     name
 }
 
 /// Runs `script` in `cgroup`, and returns the CPU time that the programs in it have reported, in nanoseconds.
-fn run_in(cgroup: &Cgroup, directory: &tempfile::TempDir, script: &str) -> u64 {
+pub(crate) fn run_in(cgroup: &Cgroup, directory: &tempfile::TempDir, script: &str) -> u64 {
     let script = format!("{} && {script}", cgroup.enter());
     let output = Command::new("sh")
         .args(["-c", &script])
@@ -39,7 +39,7 @@ fn stored(owner: Option<&str>) -> Option<Stacks> {
     (reply.status == 200).then(|| Stacks::read(&reply.body))
 }
 
-fn in_module(stacks: &Stacks, module: &str) -> i64 {
+pub(crate) fn in_module(stacks: &Stacks, module: &str) -> i64 {
     stacks
         .only(|stack: &Stack| stack.frames.iter().any(|frame| frame.module == module))
         .nanos()
