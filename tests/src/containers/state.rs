@@ -110,3 +110,20 @@ impl Drop for Daemon {
         let _ = self.process.wait();
     }
 }
+
+/// Removes what a runtime leaves of the cgroup `path`, and of those above it, in all hierarchies. The kernel keeps what others use.
+pub(super) fn remove_cgroup(path: &str) {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let hierarchies = hierarchies.map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
+        for path in Path::new(path)
+            .ancestors()
+            .filter(|path| *path != Path::new(""))
+        {
+            let _ = fs::remove_dir(hierarchy.join(path));
+        }
+    }
+}
