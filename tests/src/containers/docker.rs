@@ -108,6 +108,7 @@ impl Drop for Docker {
         if self.daemon.is_some() {
             self.stop();
         }
+        self.state.end_processes();
         remove_cgroup("docker");
     }
 }

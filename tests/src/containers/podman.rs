@@ -101,6 +101,7 @@ impl Drop for Podman {
             .podman()
             .args(["rm", "--all", "--force", "--time=0"])
             .output();
+        self.state.end_processes();
         remove_cgroup("libpod_parent/conmon");
     }
 }

@@ -24,6 +24,17 @@ impl State {
 }
 
 impl State {
+    /// Waits for the processes of its containers to end, or ends them.
+    pub(super) fn end_processes(&self) {
+        let begin = Instant::now();
+        while !self.processes().is_empty() && begin.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for pid in self.processes() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
     /// Processes that name the directory in their arguments: monitors of containers, and what cleans up behind them.
     fn processes(&self) -> Vec<Pid> {
         let path = self.path().to_str().unwrap_or_default();
@@ -40,13 +51,7 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        let begin = Instant::now();
-        while !self.processes().is_empty() && begin.elapsed() < Duration::from_secs(5) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        for pid in self.processes() {
-            let _ = kill_process(pid, Signal::KILL);
-        }
+        self.end_processes();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let below = mounts
             .lines()
