@@ -1,6 +1,6 @@
 //! Docker's daemon, without a network and without touching the host's.
 
-use super::state::{Daemon, State};
+use super::state::{Daemon, State, remove_cgroup};
 use super::{Wanted, image, installed};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -108,6 +108,8 @@ impl Drop for Docker {
         if self.daemon.is_some() {
             self.stop();
         }
+        self.state.end_processes();
+        remove_cgroup("docker");
     }
 }
 
