@@ -1,5 +1,6 @@
 //! What the agent says of itself, for Prometheus: counted where it happens, read when it is asked for.
 
+mod owners;
 mod walks;
 
 use crate::naming::NamingTrouble;
@@ -36,6 +37,7 @@ impl MetricsCollector for SelfMetrics {
         walks::walks(&mut encoder, &status, &self.collector)?;
         let naming = *self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         mappings_and_names(&mut encoder, &status, naming)?;
+        owners::owners(&mut encoder, &status, &naming.owners)?;
         let help = "Bytes of profiles kept for the page.";
         gauge(
             &mut encoder,
@@ -170,13 +172,6 @@ fn mappings_and_names(
         naming.unsound,
     )?;
     workers(encoder, &naming.worker)?;
-    let help = "Cgroups whose path never became known: their processes go by their executables.";
-    counter(
-        encoder,
-        "thermograph_cgroups_unknown",
-        help,
-        status.cgroups_unknown,
-    )?;
     let help = "1 where the kernel gives no names of its functions.";
     gauge(
         encoder,

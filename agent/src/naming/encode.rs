@@ -32,7 +32,7 @@ pub(super) fn owner_profiles(tally: &OwnerTally, period: u64) -> OwnerProfiles {
         return done;
     };
     let mut encoder = Encoder::default();
-    for (owner, stacks) in &tally.owners {
+    for (owner, stacks) in &tally.stacks {
         let mut stacks_of = Stacks::new(span, period, &tally.names);
         for (stack, sums) in stacks {
             stacks_of.add(stack, *sums, &[]);
@@ -208,7 +208,11 @@ impl<'a> Stacks<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::assign::assign;
+    use super::super::tally::IdentityTally;
     use super::*;
+    use crate::container::Knowledge;
+    use crate::owner::{Declared, Identity, Owners, Patience, Program};
     use crate::sampling::Sample;
     use bpf::{FileId, Thread, ThreadNames};
     use std::time::Duration;
@@ -216,14 +220,13 @@ mod tests {
 
     const PERIOD: u64 = 10_000_000;
 
-    fn owner(name: &str) -> Arc<Owner> {
-        Arc::new(Owner::of(
-            None,
-            crate::owner::Program::Executable(name.as_bytes()),
-        ))
+    fn owned(tally: IdentityTally) -> OwnerTally {
+        let ask = Box::new(|_: &str, _| Knowledge::Unknown);
+        let mut owners = Owners::new(Default::default(), vec![], ask);
+        assign(tally, &mut owners, Patience::Over, None).owners
     }
 
-    fn sample(owner: &Arc<Owner>, tid: u32, stack: &[Word], events: u64) -> Sample {
+    fn sample(program: &str, tid: u32, stack: &[Word], events: u64) -> Sample {
         Sample {
             thread: Thread {
                 tgid: 7,
@@ -236,7 +239,11 @@ mod tests {
                 exe: b"app".to_vec(),
                 is_kernel: false,
             }),
-            owner: Arc::clone(owner),
+            identity: Arc::new(Identity::of(
+                None,
+                Program::Executable(program.as_bytes()),
+                &Declared::default(),
+            )),
             stack: stack.into(),
             events,
             amount: events * PERIOD,
@@ -281,22 +288,21 @@ mod tests {
     /// Threads of one owner are one sample a stack, an outcome with nothing to say is no frame, and no sample tells whose it is.
     #[test]
     fn an_owner_has_one_sample_a_stack() {
-        let app = owner("app");
         let stack = [word(1), word(2), Word::from_raw(0x03 << 56)];
-        let mut tally = OwnerTally {
+        let mut tally = IdentityTally {
             names: names(),
-            ..OwnerTally::default()
+            ..IdentityTally::default()
         };
         tally.extend(1_000, Duration::from_secs(5));
         tally.extend(5_000_001_000, Duration::from_secs(5));
-        tally.add(&sample(&app, 1, &stack, 3));
-        tally.add(&sample(&app, 2, &stack, 4));
-        tally.add(&sample(&owner("other"), 2, &stack, 1));
-        let OwnerProfiles { profiles, unsound } = owner_profiles(&tally, PERIOD);
+        tally.add(&sample("app", 1, &stack, 3));
+        tally.add(&sample("app", 2, &stack, 4));
+        tally.add(&sample("other", 2, &stack, 1));
+        let OwnerProfiles { profiles, unsound } = owner_profiles(&owned(tally), PERIOD);
         assert_eq!((profiles.len(), unsound), (2, 0));
         let profile = profiles
             .iter()
-            .find(|profile| profile.owner == app)
+            .find(|profile| profile.owner.service_name == "app")
             .unwrap();
         assert_eq!((profile.samples, profile.cpu_nanos), (7, 7 * PERIOD));
         assert_eq!(
@@ -314,13 +320,13 @@ mod tests {
     /// What the server would change (here, a time that it takes for none) is left out and counted.
     #[test]
     fn what_the_server_would_change_is_left_out() {
-        let mut tally = OwnerTally {
+        let mut tally = IdentityTally {
             names: names(),
-            ..OwnerTally::default()
+            ..IdentityTally::default()
         };
         tally.extend(0, Duration::from_secs(5));
-        tally.add(&sample(&owner("app"), 1, &[word(1)], 3));
-        let OwnerProfiles { profiles, unsound } = owner_profiles(&tally, PERIOD);
+        tally.add(&sample("app", 1, &[word(1)], 3));
+        let OwnerProfiles { profiles, unsound } = owner_profiles(&owned(tally), PERIOD);
         assert_eq!((profiles.len(), unsound), (0, 1));
     }
 
@@ -331,8 +337,8 @@ mod tests {
         let mut tally = ThreadTally::default();
         tally.names = names();
         tally.extend(1_000, Duration::from_secs(1));
-        tally.add(&sample(&owner("app"), 1, &stack, 3));
-        tally.add(&sample(&owner("app"), 2, &stack, 4));
+        tally.add(&sample("app", 1, &stack, 3));
+        tally.add(&sample("app", 2, &stack, 4));
         let profile = thread_profile(&tally, PERIOD).unwrap();
         let text = |index: i64| profile.string_table[index as usize].as_str();
         let mut labels: Vec<Vec<(&str, String)>> = Vec::new();

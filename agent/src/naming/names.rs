@@ -2,6 +2,7 @@
 
 use super::addresses;
 use crate::cli::{Symbols, WORKER};
+use crate::owner::OwnerCounts;
 use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
 use hashbrown::HashSet;
@@ -38,6 +39,8 @@ pub(crate) struct NamingTrouble {
     pub(crate) kernel: bool,
     /// Profiles that the server would refuse or lose some of, and that were left out.
     pub(crate) unsound: u64,
+    /// What became of owners.
+    pub(crate) owners: OwnerCounts,
     /// What went wrong with workers, which read files.
     pub(crate) worker: WorkerStats,
 }

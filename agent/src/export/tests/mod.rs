@@ -24,14 +24,7 @@ use std::time::SystemTime;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn owner(service: &str) -> Arc<Owner> {
-    Arc::new(Owner {
-        service_name: service.to_owned(),
-        container_id: None,
-        container: None,
-        pod: None,
-        namespace: None,
-        unit: None,
-    })
+    Arc::new(Owner::new(service.to_owned(), vec![]))
 }
 
 /// An owner's profile of one sample that began a minute ago, with one more string of `padding` bytes that do not compress.
