@@ -4,7 +4,7 @@ mod check;
 mod value;
 
 pub(crate) use check::{Output, Target, is_page_token};
-pub(crate) use value::ServerUrls;
+pub(crate) use value::{LabelKeys, ServerUrls};
 
 use crate::secret::Secret;
 use clap::{
@@ -26,6 +26,7 @@ Examples:
   thermograph record -p 1234         profile one process into a file
   thermograph record -- make -j4     profile a command and all it starts
   thermograph unwind /bin/ls         show how stacks through a program are walked
+  thermograph doctor                 tell what is missing on this host
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `record -- CMD` exits as CMD does.";
 
@@ -84,6 +85,20 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
+const DOCTOR_HELP: &str = "\
+Takes the settings of `agent`, from the same places, tries what an agent with these would need, and samples itself for half \
+a second. Writes nothing but unwind tables. A line each:
+
+  ok       all of it works
+  limited  the agent runs, but something will be missing from what it shows
+  missing  the agent does not run like this
+
+Examples:
+  sudo thermograph doctor
+  sudo thermograph doctor --config /etc/thermograph.toml
+
+Exit codes: 0 an agent would run, 1 it would not, 2 wrong usage or configuration.";
+
 /// Place in the help behind what is a command's own.
 const LAST: usize = 900;
 
@@ -103,11 +118,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Watch the host: serve the page, and push to Pyroscope if told where
+    #[command(after_help = AGENT_HELP)]
     Agent(Box<AgentArgs>),
     /// Profile the host, a process or a command into a file
     Record(RecordArgs),
     /// Show how stacks through a program or library are walked
     Unwind(UnwindArgs),
+    /// Tell what an agent could do on this host, what is missing, and what to do about it
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Box<AgentArgs>),
     /// Read symbols for the agent that has started this; not for people
     #[command(name = WORKER, hide = true)]
     Worker,
@@ -142,7 +161,6 @@ impl Verbosity {
 
 /// `thermograph agent`. Field, flag, variable and key of a setting have one name.
 #[derive(Args, Debug)]
-#[command(after_help = AGENT_HELP)]
 pub(crate) struct AgentArgs {
     /// TOML file with settings
     #[arg(long, value_name = "FILE")]
@@ -188,6 +206,14 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "URLS", value_parser = value::server_urls)]
     pub(crate) debuginfod_url: Option<ServerUrls>,
 
+    /// Where container runtimes are asked for the names of containers.
+    #[command(flatten)]
+    pub(crate) runtimes: RuntimeArgs,
+
+    /// Whose profiles are, and how many there are.
+    #[command(flatten)]
+    pub(crate) owners: OwnerArgs,
+
     /// Pyroscope server to push to [default: none, nothing leaves the host]
     #[arg(long, value_name = "URL", value_parser = value::server_url)]
     pub(crate) pyroscope_url: Option<Url>,
@@ -211,6 +237,46 @@ pub(crate) struct AgentArgs {
     /// Tenant of a server for several, the header X-Scope-OrgID
     #[arg(long, value_name = "TENANT", value_parser = value::tenant_id)]
     pub(crate) pyroscope_tenant_id: Option<String>,
+}
+
+/// Whose profiles are, and how many there are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OwnerArgs {
+    /// Labels of pods that profiles carry too, as app.kubernetes.io/part-of,team
+    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true, value_parser = value::label_keys)]
+    pub(crate) pod_labels: LabelKeys,
+
+    /// Annotations of pods that profiles carry as labels
+    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true, value_parser = value::label_keys)]
+    pub(crate) pod_annotations: LabelKeys,
+
+    /// Owners at a time; beyond, those with the least CPU time are one, `other`
+    #[arg(long, value_name = "N", default_value = "500", value_parser = value::max_owners())]
+    pub(crate) max_owners: u64,
+
+    /// Owners with less than this part of all CPU time are one, `other`, as 0.1%
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = value::share)]
+    pub(crate) min_share: f64,
+}
+
+/// Where container runtimes are asked for the names of containers.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RuntimeArgs {
+    /// Socket of containerd [default: /run/containerd/containerd.sock, or the one of k3s]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) containerd_socket: Option<PathBuf>,
+
+    /// Socket of CRI-O [default: /run/crio/crio.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) crio_socket: Option<PathBuf>,
+
+    /// Socket of Docker [default: /run/docker.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) docker_socket: Option<PathBuf>,
+
+    /// Socket of podman's service [default: /run/podman/podman.sock]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) podman_socket: Option<PathBuf>,
 }
 
 /// What the walk of stacks may take, and where its tables are kept.

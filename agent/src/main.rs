@@ -12,8 +12,15 @@ mod capture;
 mod cli;
 mod commands;
 mod config;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "runtimes are asked in the next step"
+)]
+mod container;
 mod debuginfod;
 mod disk_cache;
+mod doctor;
 mod export;
 mod metrics;
 mod naming;
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Agent(args) => commands::agent(args),
+        Command::Doctor(args) => commands::doctor(args),
         Command::Record(args) => commands::record(args),
         Command::Unwind(args) => commands::unwind(args),
         Command::Worker => {

@@ -1,5 +1,6 @@
 //! What the agent says of itself, for Prometheus: counted where it happens, read when it is asked for.
 
+mod owners;
 mod walks;
 
 use crate::naming::NamingTrouble;
@@ -36,6 +37,7 @@ impl MetricsCollector for SelfMetrics {
         walks::walks(&mut encoder, &status, &self.collector)?;
         let naming = *self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         mappings_and_names(&mut encoder, &status, naming)?;
+        owners::owners(&mut encoder, &status, &naming.owners)?;
         let help = "Bytes of profiles kept for the page.";
         gauge(
             &mut encoder,
@@ -161,14 +163,15 @@ fn mappings_and_names(
         "Places in code without a symbol.",
         naming.unnamed,
     )?;
-    workers(encoder, &naming.worker)?;
-    let help = "Cgroups whose path never became known: their processes go by their executables.";
+    let help =
+        "Profiles that the server would have refused or changed: they were not kept or pushed.";
     counter(
         encoder,
-        "thermograph_cgroups_unknown",
+        "thermograph_profiles_unsound",
         help,
-        status.cgroups_unknown,
+        naming.unsound,
     )?;
+    workers(encoder, &naming.worker)?;
     let help = "1 where the kernel gives no names of its functions.";
     gauge(
         encoder,

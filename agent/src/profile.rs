@@ -5,7 +5,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// On-CPU profile of one owner over one stretch of time, encoded once for all its readers.
+/// On-CPU profile of one owner over one stretch of time, encoded once for all its readers, and checked before: Pyroscope keeps it as it
+/// is, unless it gets there too late.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnerProfile {
     /// Whose it is.
@@ -20,4 +21,6 @@ pub(crate) struct OwnerProfile {
     pub(crate) cpu_nanos: u64,
     /// gzip'd pprof, within Pyroscope's limits: a larger profile becomes several of these.
     pub(crate) pprof: Bytes,
+    /// Bytes of it before compression, by which the server counts.
+    pub(crate) raw_bytes: usize,
 }

@@ -83,6 +83,32 @@ impl Store {
         kept.push(merged, self.budget);
     }
 
+    /// Puts `profiles` in the place of those of `owners` in the interval that began at `start` (nanoseconds since the Unix epoch).
+    pub(crate) fn amend_interval(
+        &self,
+        start: i64,
+        owners: &[Arc<Owner>],
+        profiles: Vec<Arc<OwnerProfile>>,
+    ) {
+        let mut kept = self.kept();
+        let Some(at) = kept
+            .stretches
+            .iter()
+            .position(|stretch| stretch.start_unix_nanos == start)
+        else {
+            // It had to go meanwhile.
+            return;
+        };
+        if let Some(mut stretch) = kept.stretches.remove(at) {
+            kept.bytes -= stretch.bytes();
+            stretch
+                .profiles
+                .retain(|profile| !owners.contains(&profile.owner));
+            stretch.profiles.extend(profiles);
+            kept.insert(at, stretch, self.budget);
+        }
+    }
+
     /// What began within `range` (nanoseconds since the Unix epoch), oldest first.
     pub(crate) fn stretches(&self, range: Range<i64>) -> Vec<Stretch> {
         let mut found: Vec<Stretch> = self
@@ -159,14 +185,18 @@ fn cost(profile: &OwnerProfile) -> usize {
 
 impl Kept {
     /// Adds `stretch` and lets go of the oldest until all fits.
-    fn push(&mut self, mut stretch: Stretch, budget: usize) {
+    fn push(&mut self, stretch: Stretch, budget: usize) {
+        self.insert(self.stretches.len(), stretch, budget);
+    }
+
+    fn insert(&mut self, at: usize, mut stretch: Stretch, budget: usize) {
         if stretch.bytes() > budget {
             stretch.shrink_to(budget);
         }
         let kept = i64::try_from(KEPT.as_nanos()).unwrap_or(i64::MAX);
         let oldest = stretch.start_unix_nanos.saturating_sub(kept);
         self.bytes += stretch.bytes();
-        self.stretches.push_back(stretch);
+        self.stretches.insert(at, stretch);
         while let Some(front) = self.stretches.front()
             && (self.bytes > budget || front.start_unix_nanos < oldest)
             && self.stretches.len() > 1
@@ -185,14 +215,7 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     fn owner(name: &str) -> Arc<Owner> {
-        Arc::new(Owner {
-            service_name: name.to_owned(),
-            container_id: None,
-            container: None,
-            pod: None,
-            namespace: None,
-            unit: None,
-        })
+        Arc::new(Owner::new(name.to_owned(), vec![]))
     }
 
     fn profile(name: &str, start: i64, cpu_nanos: u64, bytes: usize) -> Arc<OwnerProfile> {
@@ -203,6 +226,7 @@ mod tests {
             samples: 1,
             cpu_nanos,
             pprof: Bytes::from(vec![0; bytes]),
+            raw_bytes: bytes,
         })
     }
 
@@ -262,6 +286,36 @@ mod tests {
         assert_eq!(
             store.bytes(),
             3 * window(0, vec![profile("", 0, 1, 10)]).bytes()
+        );
+    }
+
+    /// Profiles whose owners have become known take the place of those that were shown meanwhile, where and when these were.
+    #[test]
+    fn an_interval_is_amended() {
+        let store = Store::new(DEFAULT_BUDGET);
+        for start in [90, 105] {
+            let both = vec![
+                profile("web", start, 1, 10),
+                profile("docker-1", start, 1, 10),
+            ];
+            store.add_window(window(start, both));
+        }
+        let late = vec![profile("shop", 90, 1, 10)];
+        store.amend_interval(90 * SECOND, &[owner("docker-1")], late.clone());
+        assert_eq!(
+            names(&store.profiles(None, 0..i64::MAX)),
+            ["web", "shop", "web", "docker-1"]
+        );
+        let bytes = store.bytes();
+        store.amend_interval(75 * SECOND, &[owner("web")], late);
+        assert_eq!(
+            names(&store.profiles(None, 0..i64::MAX)),
+            ["web", "shop", "web", "docker-1"]
+        );
+        assert_eq!(store.bytes(), bytes);
+        assert_eq!(
+            bytes,
+            2 * window(0, vec![profile("", 0, 1, 10), profile("", 0, 1, 10)]).bytes()
         );
     }
 

@@ -33,8 +33,11 @@ const NEWEST: i64 = 600 * SECOND;
 /// Checks `profile` against the server's clock, `now_nanos` after the Unix epoch. What the server refuses is found before
 /// what it drops or changes.
 pub fn validate(profile: &Profile, now_nanos: i64) -> Result<(), Invalid> {
-    check_size(profile)?;
-    check_time(profile, now_nanos)?;
+    check_size(profile.encoded_len())?;
+    if profile.sample.len() > MAX_SAMPLES {
+        return Err(Invalid::TooManySamples(profile.sample.len()));
+    }
+    check_time(profile.time_nanos, now_nanos)?;
     check_strings(profile)?;
     check_string_indexes(profile)?;
     check_shape(profile)?;
@@ -45,21 +48,20 @@ pub fn validate(profile: &Profile, now_nanos: i64) -> Result<(), Invalid> {
     })
 }
 
-fn check_size(profile: &Profile) -> Result<(), Invalid> {
-    match profile.encoded_len() {
+/// Checks a profile of so many `bytes` before compression.
+pub fn check_size(bytes: usize) -> Result<(), Invalid> {
+    match bytes {
         bytes if bytes > MAX_BYTES => Err(Invalid::TooLarge(bytes)),
         bytes if bytes > BURST_BYTES => Err(Invalid::OverBurst(bytes)),
-        _ if profile.sample.len() > MAX_SAMPLES => {
-            Err(Invalid::TooManySamples(profile.sample.len()))
-        }
         _ => Ok(()),
     }
 }
 
-fn check_time(profile: &Profile, now_nanos: i64) -> Result<(), Invalid> {
-    match now_nanos.saturating_sub(profile.time_nanos) {
+/// Checks a profile that began `time_nanos` after the Unix epoch against the server's clock, `now_nanos` after it.
+pub fn check_time(time_nanos: i64, now_nanos: i64) -> Result<(), Invalid> {
+    match now_nanos.saturating_sub(time_nanos) {
         // Replaced by the server's own clock; found later, with the rest of what it changes.
-        _ if profile.time_nanos <= 0 => Ok(()),
+        _ if time_nanos <= 0 => Ok(()),
         age if age > OLDEST => Err(Invalid::TooOld(age)),
         age if age < -NEWEST => Err(Invalid::TooNew(age.saturating_neg())),
         _ => Ok(()),

@@ -87,6 +87,41 @@ pub(super) fn recording_length(text: &str) -> Result<Duration, &'static str> {
     Ok(length)
 }
 
+/// Keys of labels or annotations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LabelKeys(pub(crate) Vec<String>);
+
+/// Keys with commas between them.
+pub(super) fn label_keys(text: &str) -> Result<LabelKeys, &'static str> {
+    let keys = text.split(',').map(str::trim).filter(|key| !key.is_empty());
+    let keys: Vec<String> = keys.map(str::to_owned).collect();
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if keys.iter().any(|key| !key.chars().all(legal)) {
+        return Err(
+            "write names of labels with commas between them, such as team,app.kubernetes.io/part-of",
+        );
+    }
+    Ok(LabelKeys(keys))
+}
+
+/// One of them stands for the others.
+pub(super) fn max_owners() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(2..=100_000)
+}
+
+/// `0.1%` or `0.001`.
+pub(super) fn share(text: &str) -> Result<f64, &'static str> {
+    let (number, whole) = match text.strip_suffix('%') {
+        Some(number) => (number, 100.0),
+        None => (text, 1.0),
+    };
+    let share = number.trim().parse().map(|number: f64| number / whole);
+    match share {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        _ => Err("write a share such as 0.1% or 0.001, less than the whole"),
+    }
+}
+
 /// `15s`, `500ms`, `1m`, `2h`, or `15`, which is seconds.
 fn time(text: &str) -> Result<Duration, &'static str> {
     const SHAPE: &str = "write a time such as 15s, 500ms, 1m or 2h";
@@ -111,6 +146,37 @@ fn time(text: &str) -> Result<Duration, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Parts of the whole, and what is none.
+    #[test]
+    fn shares() {
+        for (text, part) in [
+            ("0", 0.0),
+            ("0%", 0.0),
+            ("0.1%", 0.001),
+            ("25 %", 0.25),
+            ("0.001", 0.001),
+        ] {
+            assert_eq!(share(text), Ok(part), "{text}");
+        }
+        for text in ["", "%", "100%", "1", "-1%", "x", "NaN", "inf", "1e9"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+    }
+
+    /// Keys as Kubernetes has them; blanks around them do not count.
+    #[test]
+    fn keys_of_labels() {
+        let keys = ["team", "app.kubernetes.io/part-of"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(
+            label_keys("team, app.kubernetes.io/part-of,"),
+            Ok(LabelKeys(keys))
+        );
+        assert_eq!(label_keys(""), Ok(LabelKeys::default()));
+        assert!(label_keys("team=payments").is_err());
+    }
 
     /// Every unit, none, and what is no time; huge numbers do not overflow.
     #[test]

@@ -4,10 +4,12 @@ use super::descriptors;
 use super::signals::Signals;
 use crate::capture::{CaptureError, CaptureOrder, CaptureRequest, Captured, Captures};
 use crate::cli::AgentArgs;
+use crate::container::{RuntimeConfig, Runtimes};
 use crate::debuginfod::{Debuginfod, DebuginfodMetrics};
 use crate::export::{Credentials, ExportMetrics, Exporter, PyroscopeConfig};
 use crate::metrics::SelfMetrics;
-use crate::naming::{Assembler, CaptureDesk, Deliver, Delivery, Naming};
+use crate::naming::{Assembler, Bounds, CaptureDesk, Deliver, Delivery, Intervals, Naming};
+use crate::owner::{LabelConfig, Owners};
 use crate::page::{Access, Health, Page};
 use crate::page_token::page_token;
 use crate::process::tgid_of;
@@ -133,6 +135,8 @@ impl Parts {
         exporter: Option<Arc<Exporter>>,
         registry: &mut Registry,
     ) -> Result<Self> {
+        let handle = tokio::runtime::Handle::current();
+        let runtimes = Runtimes::start(&RuntimeConfig::new(&args.runtimes), &handle);
         let naming = Naming {
             symbols: args.naming.symbols,
             debuginfod: debuginfod(args, registry)?,
@@ -144,6 +148,7 @@ impl Parts {
             kernel_memory: args.unwind.unwind_memory << 20,
             cache: args.unwind.tables(),
             interval: args.push_interval,
+            runtimes: Some(Arc::clone(&runtimes)),
         };
         let period = options.period();
         let (collector, windows) = Collector::start(options)?;
@@ -153,12 +158,17 @@ impl Parts {
         let health = Arc::new(Health::new());
         let trouble = Arc::new(Mutex::default());
         let deliver = deliver(Arc::clone(&store), Arc::clone(&health), exporter);
+        let bounds = Bounds {
+            max_owners: usize::try_from(args.owners.max_owners).unwrap_or(usize::MAX),
+            min_share: args.owners.min_share,
+        };
+        let intervals = Intervals::new(owners(args, runtimes), bounds, period, deliver);
         let assembler = Assembler::start(
             period,
             windows,
             Arc::clone(&desk),
             naming,
-            Some(deliver),
+            Some(intervals),
             Arc::clone(&trouble),
         )
         .context("cannot start a thread")?;
@@ -185,6 +195,18 @@ impl Parts {
     }
 }
 
+/// Knows whose profiles are.
+fn owners(args: &AgentArgs, runtimes: Arc<Runtimes>) -> Owners {
+    let config = LabelConfig {
+        pod_labels: args.owners.pod_labels.0.clone(),
+        pod_annotations: args.owners.pod_annotations.0.clone(),
+        node: args.node_name(),
+        nodes_of_pods: args.node.is_none(),
+    };
+    let ask = move |id: &str, runtime| runtimes.get(id, runtime);
+    Owners::new(config, Vec::new(), Box::new(ask))
+}
+
 /// Hands profiles to the page and to the server.
 fn deliver(store: Arc<Store>, health: Arc<Health>, exporter: Option<Arc<Exporter>>) -> Deliver {
     Box::new(move |delivery| match delivery {
@@ -201,10 +223,27 @@ fn deliver(store: Arc<Store>, health: Arc<Health>, exporter: Option<Arc<Exporter
                 profiles,
             });
         }
-        Delivery::Interval { span, profiles } => {
+        Delivery::Interval {
+            span,
+            profiles,
+            provisional,
+        } => {
             let length = i64::try_from(span.duration.as_nanos()).unwrap_or(i64::MAX);
             let end = span.start_unix_nanos.saturating_add(length);
-            store.close_interval(span.start_unix_nanos..end, profiles.clone());
+            let all = profiles.iter().cloned().chain(provisional).collect();
+            store.close_interval(span.start_unix_nanos..end, all);
+            if let Some(exporter) = &exporter {
+                exporter.submit(profiles);
+            }
+        }
+        Delivery::Late {
+            span,
+            profiles,
+            provisional,
+            instead_of,
+        } => {
+            let all = profiles.iter().cloned().chain(provisional).collect();
+            store.amend_interval(span.start_unix_nanos, &instead_of, all);
             if let Some(exporter) = &exporter {
                 exporter.submit(profiles);
             }

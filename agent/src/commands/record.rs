@@ -142,6 +142,7 @@ impl Recording {
             cache: args.unwind.tables(),
             // Nobody takes profiles by interval here.
             interval: WINDOW,
+            runtimes: None,
         };
         let period = options.period();
         let (collector, windows) = Collector::start(options)?;

@@ -8,20 +8,23 @@ use pprof_proto::push::LabelPair;
 /// Labels of the on-CPU profile of `owner` on the host `node`: one of each name, none empty (the server drops those in
 /// silence), nothing of a process or a thread, because the server keeps a series for each combination.
 pub(super) fn on_cpu(owner: &Owner, node: &str) -> Vec<LabelPair> {
-    [
+    let fixed = [
         ("__name__", PROCESS_CPU.name),
         ("node", node),
         // An SDK in the program may push under the same service name: its values are summed with ours unless told apart.
         ("profiler", "thermograph"),
-    ]
-    .into_iter()
-    .chain(owner.labels())
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(name, value)| LabelPair {
-        name: name.to_owned(),
-        value: cut(value).to_owned(),
-    })
-    .collect()
+    ];
+    // A pod's node has its cluster's name for it.
+    let is_told = |name: &str| owner.labels().any(|(own, _)| own == name);
+    fixed
+        .into_iter()
+        .filter(|(name, value)| !value.is_empty() && !is_told(name))
+        .chain(owner.labels())
+        .map(|(name, value)| LabelPair {
+            name: name.to_owned(),
+            value: cut(value).to_owned(),
+        })
+        .collect()
 }
 
 /// The begin of `value` that the server takes, whole characters only.
@@ -41,17 +44,16 @@ mod tests {
         labels.iter().map(|label| label.name.as_str()).collect()
     }
 
+    fn owner(service_name: &str, labels: &[(&str, &str)]) -> Owner {
+        let labels = labels.iter();
+        let labels = labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Owner::new(service_name.to_owned(), labels.collect())
+    }
+
     /// What is not known is left out: the server drops a label with an empty value in silence.
     #[test]
     fn unknown_parts_have_no_label() {
-        let owner = Owner {
-            service_name: "cron.service".into(),
-            container_id: None,
-            container: Some(String::new()),
-            pod: None,
-            namespace: None,
-            unit: Some("cron.service".into()),
-        };
+        let owner = owner("cron", &[("container", ""), ("unit", "cron.service")]);
         assert_eq!(
             names(&on_cpu(&owner, "host")),
             ["__name__", "node", "profiler", "service_name", "unit"]
@@ -62,48 +64,45 @@ mod tests {
         );
     }
 
-    /// Everything known is there, under the names people search by.
+    /// Everything known is there, each name once; a pod is on the node that its cluster says.
     #[test]
     fn a_pod_has_all_labels() {
-        let owner = Owner {
-            service_name: "checkout".into(),
-            container_id: Some("0123456789ab".into()),
-            container: Some("app".into()),
-            pod: Some("checkout-5d8f".into()),
-            namespace: Some("shop".into()),
-            unit: None,
-        };
-        let labels = on_cpu(&owner, "node-1");
+        let labels = [
+            ("pod", "checkout-5d8f"),
+            ("namespace", "shop"),
+            ("node", "worker-1"),
+        ];
+        let labels = on_cpu(&owner("checkout", &labels), "host");
         assert_eq!(
             names(&labels),
             [
                 "__name__",
-                "node",
                 "profiler",
                 "service_name",
-                "container_id",
-                "container",
-                "pod",
-                "namespace"
+                "namespace",
+                "node",
+                "pod"
             ]
         );
+        let values: Vec<&str> = labels.iter().map(|label| label.value.as_str()).collect();
         assert_eq!(
-            (labels[0].value.as_str(), labels[3].value.as_str()),
-            ("process_cpu", "checkout")
+            values,
+            [
+                "process_cpu",
+                "thermograph",
+                "checkout",
+                "shop",
+                "worker-1",
+                "checkout-5d8f"
+            ]
         );
     }
 
     /// An endless name is cut between characters.
     #[test]
     fn hostile_names_stay_within_the_servers_rules() {
-        let owner = Owner {
-            service_name: "🔥".repeat(3000),
-            container_id: None,
-            container: Some(format!("x{}", "é".repeat(5000))),
-            pod: None,
-            namespace: None,
-            unit: None,
-        };
+        let long = format!("x{}", "é".repeat(5000));
+        let owner = owner(&"🔥".repeat(3000), &[("container", &long)]);
         let labels = on_cpu(&owner, "host");
         let value = |name: &str| {
             labels

@@ -1,13 +1,11 @@
-//! The request a profile is pushed by, and the check that the server would keep it as it is.
+//! The request a profile is pushed by, and the check that the server takes it now: what is in it was checked before it was encoded.
 
 use super::labels;
 use crate::profile::OwnerProfile;
 use bytes::Bytes;
-use pprof_proto::encode;
 use pprof_proto::labels::validate_labels;
-use pprof_proto::pprof::Profile;
 use pprof_proto::push::{LabelPair, PushRequest, RawProfileSeries, RawSample};
-use pprof_proto::validate::{Invalid, MAX_BYTES, Verdict, validate};
+use pprof_proto::validate::{Invalid, Verdict, check_size, check_time};
 use prost::Message;
 
 /// An encoded push.
@@ -38,37 +36,29 @@ impl Request {
     ) -> Result<Request, Refusal> {
         let labels = labels::on_cpu(&profile.owner, node);
         validate_labels(&labels).map_err(|invalid| refuse(invalid.verdict(), invalid))?;
-        let decoded = encode::decode(&profile.pprof, MAX_BYTES)
-            .map_err(|error| refuse(error.verdict(), error))?;
-        check(&decoded, now_nanos)?;
+        check_size(profile.raw_bytes)
+            .and_then(|()| check_time(profile.start_unix_nanos, now_nanos))
+            .map_err(invalid)?;
         let of_labels: usize = labels
             .iter()
             .map(|label| label.name.len() + label.value.len())
             .sum();
         Ok(Request {
-            size: decoded.encoded_len() + of_labels,
+            size: profile.raw_bytes + of_labels,
             body: encode_push(labels, profile.pprof.clone()),
         })
     }
 }
 
-fn check(profile: &Profile, now_nanos: i64) -> Result<(), Refusal> {
-    validate(profile, now_nanos).map_err(|invalid| match invalid {
+fn invalid(invalid: Invalid) -> Refusal {
+    match invalid {
         // What a long outage makes of a sound profile.
         Invalid::TooOld(_) => Refusal {
             reason: "too_old",
             message: invalid.to_string(),
         },
         _ => refuse(invalid.verdict(), invalid),
-    })?;
-    if profile.sample.iter().any(|sample| !sample.label.is_empty()) {
-        let message = "its samples carry labels, and the server would make a series of each";
-        return Err(Refusal {
-            reason: "sample_labels",
-            message: message.to_owned(),
-        });
     }
-    Ok(())
 }
 
 fn refuse(verdict: Verdict, error: impl ToString) -> Refusal {

@@ -1,10 +1,10 @@
 //! The thread that names windows, adds them up, and hands profiles to the page, the server and whoever asked for a capture.
 
 use super::desk::{CaptureDesk, Captured};
-use super::encode::{owner_profiles, thread_profile};
+use super::encode::thread_profile;
+use super::intervals::Intervals;
 use super::names::{Namer, Names, Naming, NamingTrouble, keep};
-use super::tally::{OwnerTally, Span, ThreadTally};
-use crate::profile::OwnerProfile;
+use super::tally::ThreadTally;
 use crate::sampling::{CaptureId, Sample, Window};
 use bpf::{Counters, Outcome};
 use std::collections::HashMap;
@@ -12,29 +12,6 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// Profiles by owner that are ready.
-pub(crate) enum Delivery {
-    /// A window is over. Its profiles are left out if its interval is over with it.
-    Window {
-        /// When, and for how long.
-        span: Span,
-        /// Samples lost in it.
-        lost: u64,
-        /// What it has counted.
-        profiles: Vec<Arc<OwnerProfile>>,
-    },
-    /// An interval is over: its profiles take the place of those of its windows.
-    Interval {
-        /// When, and for how long.
-        span: Span,
-        /// What its windows have counted.
-        profiles: Vec<Arc<OwnerProfile>>,
-    },
-}
-
-/// Takes what is ready, without making the assembler wait.
-pub(crate) type Deliver = Box<dyn FnMut(Delivery) + Send>;
 
 /// What the names of a window may take. There is another one every five seconds, and files that are still being opened are waited for,
 /// too.
@@ -46,10 +23,10 @@ const RECORDING_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct Assembler {
     namer: Namer,
     period: u64,
-    interval: OwnerTally,
+    /// None if only captures are made.
+    intervals: Option<Intervals>,
     captures: HashMap<CaptureId, CaptureTally>,
     desk: Arc<CaptureDesk>,
-    deliver: Option<Deliver>,
     trouble: Arc<Mutex<NamingTrouble>>,
 }
 
@@ -63,16 +40,16 @@ struct CaptureTally {
 
 impl Assembler {
     /// Starts the thread, which takes windows until there are no more. `period` is the CPU time of one sample in
-    /// nanoseconds. Without `deliver` only captures are made.
+    /// nanoseconds. Without `intervals` only captures are made.
     pub(crate) fn start(
         period: u64,
         windows: Receiver<Window>,
         desk: Arc<CaptureDesk>,
         naming: Naming,
-        deliver: Option<Deliver>,
+        intervals: Option<Intervals>,
         trouble: Arc<Mutex<NamingTrouble>>,
     ) -> std::io::Result<JoinHandle<()>> {
-        let time = match deliver {
+        let time = match intervals {
             Some(_) => WINDOW_TIME,
             None => RECORDING_TIME,
         };
@@ -82,10 +59,9 @@ impl Assembler {
                 let assembler = Self {
                     namer: Namer::new(naming, time),
                     period,
-                    interval: OwnerTally::default(),
+                    intervals,
                     captures: HashMap::new(),
                     desk,
-                    deliver,
                     trouble,
                 };
                 assembler.run(&windows);
@@ -96,9 +72,16 @@ impl Assembler {
     fn run(mut self, windows: &Receiver<Window>) {
         while let Ok(window) = windows.recv() {
             self.take(&window);
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = self.namer.trouble();
+            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            *trouble = self.namer.trouble();
+            if let Some(intervals) = &self.intervals {
+                trouble.owners = intervals.counts();
+                trouble.unsound = intervals.unsound();
+            }
         }
-        self.end_interval();
+        if let Some(intervals) = &mut self.intervals {
+            intervals.end();
+        }
     }
 
     fn take(&mut self, window: &Window) {
@@ -118,50 +101,8 @@ impl Assembler {
         for capture in &window.ended {
             self.end_capture(*capture);
         }
-        if self.deliver.is_some() {
-            self.add_to_interval(window, names);
-        }
-    }
-
-    fn add_to_interval(&mut self, window: &Window, names: Names) {
-        let mut tally = OwnerTally {
-            names,
-            ..OwnerTally::default()
-        };
-        for tally in [&mut tally, &mut self.interval] {
-            tally.extend(window.start_unix_nanos, window.duration);
-            for sample in &window.samples {
-                tally.add(sample);
-            }
-        }
-        let profiles = if window.closes_interval {
-            Vec::new()
-        } else {
-            owner_profiles(&tally, self.period)
-        };
-        let lost = window.counters.ticks_lost + window.counters.counts_full;
-        if let (Some(deliver), Some(span)) = (&mut self.deliver, tally.span) {
-            deliver(Delivery::Window {
-                span,
-                lost,
-                profiles,
-            });
-        }
-        for (word, name) in &tally.names {
-            keep(&mut self.interval.names, *word, name);
-        }
-        if window.closes_interval {
-            self.end_interval();
-        }
-    }
-
-    fn end_interval(&mut self) {
-        let tally = std::mem::take(&mut self.interval);
-        if let (Some(deliver), Some(span)) = (&mut self.deliver, tally.span) {
-            deliver(Delivery::Interval {
-                span,
-                profiles: owner_profiles(&tally, self.period),
-            });
+        if let Some(intervals) = &mut self.intervals {
+            intervals.add(window, names);
         }
     }
 

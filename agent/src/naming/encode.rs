@@ -8,33 +8,56 @@ use bpf::Word;
 use pprof_proto::builder::{LabelValue, Line, LocationId, Mapping, ProfileBuilder};
 use pprof_proto::kind::PROCESS_CPU;
 use pprof_proto::pprof::Profile;
+use pprof_proto::validate::{Invalid, validate};
 use pprof_proto::{encode, split};
+use prost::Message;
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::io;
 use std::sync::Arc;
 use symbolizer::Symbolized;
 
-/// The profiles of all owners. `period` is the CPU time of one sample in nanoseconds.
-pub(super) fn owner_profiles(tally: &OwnerTally, period: u64) -> Vec<Arc<OwnerProfile>> {
+/// The profiles of all owners.
+#[derive(Default)]
+pub(super) struct OwnerProfiles {
+    pub(super) profiles: Vec<Arc<OwnerProfile>>,
+    /// How many were left out, because the server would refuse them or lose some of them.
+    pub(super) unsound: u64,
+}
+
+/// Encodes `tally`. `period` is the CPU time of one sample in nanoseconds.
+pub(super) fn owner_profiles(tally: &OwnerTally, period: u64) -> OwnerProfiles {
+    let mut done = OwnerProfiles::default();
     let Some(span) = tally.span else {
-        return Vec::new();
+        return done;
     };
-    let mut profiles = Vec::new();
-    for (owner, stacks) in &tally.owners {
+    for (owner, stacks) in &tally.stacks {
         let mut stacks_of = Stacks::new(span, period, &tally.names);
         for (stack, sums) in stacks {
             stacks_of.add(stack, *sums, &[]);
         }
-        match split::split(stacks_of.finish()) {
-            Ok(parts) => {
-                profiles.extend(parts.iter().filter_map(|part| encoded(owner, part, period)))
+        let parts = match split::split(stacks_of.finish()) {
+            Ok(parts) => parts,
+            Err(error) => {
+                done.leave_out(owner, error);
+                continue;
             }
-            Err(error) => tracing::error!(
-                "the profile of {} contradicts itself: {error}",
-                owner.service_name
-            ),
+        };
+        for part in &parts {
+            match encoded(owner, part, period) {
+                Ok(profile) => done.profiles.push(profile),
+                Err(error) => done.leave_out(owner, error),
+            }
         }
     }
-    profiles
+    done
+}
+
+impl OwnerProfiles {
+    fn leave_out(&mut self, owner: &Owner, error: impl Display) {
+        self.unsound += 1;
+        tracing::error!("a profile of {} is left out: {error}", owner.service_name);
+    }
 }
 
 /// The profile of a capture: each sample says whose it is.
@@ -59,22 +82,30 @@ pub(super) fn thread_profile(tally: &ThreadTally, period: u64) -> Option<Profile
     Some(stacks_of.finish())
 }
 
-fn encoded(owner: &Arc<Owner>, profile: &Profile, period: u64) -> Option<Arc<OwnerProfile>> {
+/// Why a profile is left out.
+#[derive(Debug, thiserror::Error)]
+enum Unsound {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error("it cannot be encoded: {0}")]
+    Encoding(#[from] io::Error),
+}
+
+fn encoded(
+    owner: &Arc<Owner>,
+    profile: &Profile,
+    period: u64,
+) -> Result<Arc<OwnerProfile>, Unsound> {
+    // Against its own time: how old it is matters when it is sent.
+    validate(profile, profile.time_nanos)?;
     let cpu_nanos: u64 = profile
         .sample
         .iter()
         .flat_map(|sample| &sample.value)
         .map(|value| value.unsigned_abs())
         .sum();
-    let pprof = encode::encode(profile, Vec::new())
-        .inspect_err(|error| {
-            tracing::error!(
-                "the profile of {} cannot be encoded: {error}",
-                owner.service_name
-            )
-        })
-        .ok()?;
-    Some(Arc::new(OwnerProfile {
+    let pprof = encode::encode(profile, Vec::new())?;
+    Ok(Arc::new(OwnerProfile {
         owner: Arc::clone(owner),
         start_unix_nanos: profile.time_nanos,
         duration: std::time::Duration::from_nanos(profile.duration_nanos.unsigned_abs()),
@@ -82,6 +113,7 @@ fn encoded(owner: &Arc<Owner>, profile: &Profile, period: u64) -> Option<Arc<Own
         cpu_nanos,
         // Without the spare room of a vector, which the store could not see.
         pprof: pprof.into_boxed_slice().into(),
+        raw_bytes: profile.encoded_len(),
     }))
 }
 
@@ -174,7 +206,11 @@ impl<'a> Stacks<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::assign::assign;
+    use super::super::tally::IdentityTally;
     use super::*;
+    use crate::container::Knowledge;
+    use crate::owner::{Declared, Identity, Owners, Patience, Program};
     use crate::sampling::Sample;
     use bpf::{FileId, Thread, ThreadNames};
     use std::time::Duration;
@@ -182,14 +218,13 @@ mod tests {
 
     const PERIOD: u64 = 10_000_000;
 
-    fn owner(name: &str) -> Arc<Owner> {
-        Arc::new(Owner::of(
-            None,
-            crate::owner::Program::Executable(name.as_bytes()),
-        ))
+    fn owned(tally: IdentityTally) -> OwnerTally {
+        let ask = Box::new(|_: &str, _| Knowledge::Unknown);
+        let mut owners = Owners::new(Default::default(), vec![], ask);
+        assign(tally, &mut owners, Patience::Over, None).owners
     }
 
-    fn sample(owner: &Arc<Owner>, tid: u32, stack: &[Word], events: u64) -> Sample {
+    fn sample(program: &str, tid: u32, stack: &[Word], events: u64) -> Sample {
         Sample {
             thread: Thread {
                 tgid: 7,
@@ -202,7 +237,11 @@ mod tests {
                 exe: b"app".to_vec(),
                 is_kernel: false,
             }),
-            owner: Arc::clone(owner),
+            identity: Arc::new(Identity::of(
+                None,
+                Program::Executable(program.as_bytes()),
+                &Declared::default(),
+            )),
             stack: stack.into(),
             events,
             amount: events * PERIOD,
@@ -247,33 +286,46 @@ mod tests {
     /// Threads of one owner are one sample a stack, an outcome with nothing to say is no frame, and no sample tells whose it is.
     #[test]
     fn an_owner_has_one_sample_a_stack() {
-        let app = owner("app");
         let stack = [word(1), word(2), Word::from_raw(0x03 << 56)];
-        let mut tally = OwnerTally {
+        let mut tally = IdentityTally {
             names: names(),
-            ..OwnerTally::default()
+            ..IdentityTally::default()
         };
         tally.extend(1_000, Duration::from_secs(5));
         tally.extend(5_000_001_000, Duration::from_secs(5));
-        tally.add(&sample(&app, 1, &stack, 3));
-        tally.add(&sample(&app, 2, &stack, 4));
-        tally.add(&sample(&owner("other"), 2, &stack, 1));
-        let profiles = owner_profiles(&tally, PERIOD);
-        assert_eq!(profiles.len(), 2);
+        tally.add(&sample("app", 1, &stack, 3));
+        tally.add(&sample("app", 2, &stack, 4));
+        tally.add(&sample("other", 2, &stack, 1));
+        let OwnerProfiles { profiles, unsound } = owner_profiles(&owned(tally), PERIOD);
+        assert_eq!((profiles.len(), unsound), (2, 0));
         let profile = profiles
             .iter()
-            .find(|profile| profile.owner == app)
+            .find(|profile| profile.owner.service_name == "app")
             .unwrap();
         assert_eq!((profile.samples, profile.cpu_nanos), (7, 7 * PERIOD));
         assert_eq!(
             (profile.start_unix_nanos, profile.duration),
             (1_000, Duration::from_secs(10))
         );
-        let decoded = pprof_proto::encode::decode(&profile.pprof, 1 << 20).unwrap();
+        let decoded = pprof_proto::encode::decode(&profile.pprof, profile.raw_bytes).unwrap();
+        assert_eq!(decoded.encoded_len(), profile.raw_bytes);
         assert_eq!(decoded.sample.len(), 1);
         assert_eq!(decoded.sample[0].value, [7 * PERIOD as i64]);
         assert!(decoded.sample[0].label.is_empty());
         assert_eq!(texts(&decoded, 0), ["leaf", "main"]);
+    }
+
+    /// What the server would change (here, a time that it takes for none) is left out and counted.
+    #[test]
+    fn what_the_server_would_change_is_left_out() {
+        let mut tally = IdentityTally {
+            names: names(),
+            ..IdentityTally::default()
+        };
+        tally.extend(0, Duration::from_secs(5));
+        tally.add(&sample("app", 1, &[word(1)], 3));
+        let OwnerProfiles { profiles, unsound } = owner_profiles(&owned(tally), PERIOD);
+        assert_eq!((profiles.len(), unsound), (0, 1));
     }
 
     /// Samples of a capture say whose they are, in valid UTF-8 whatever the process is called.
@@ -283,8 +335,8 @@ mod tests {
         let mut tally = ThreadTally::default();
         tally.names = names();
         tally.extend(1_000, Duration::from_secs(1));
-        tally.add(&sample(&owner("app"), 1, &stack, 3));
-        tally.add(&sample(&owner("app"), 2, &stack, 4));
+        tally.add(&sample("app", 1, &stack, 3));
+        tally.add(&sample("app", 2, &stack, 4));
         let profile = thread_profile(&tally, PERIOD).unwrap();
         let text = |index: i64| profile.string_table[index as usize].as_str();
         let mut labels: Vec<Vec<(&str, String)>> = Vec::new();

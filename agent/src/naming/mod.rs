@@ -2,11 +2,15 @@
 
 mod addresses;
 mod assembler;
+mod assign;
 mod desk;
 mod encode;
+mod intervals;
 mod names;
 mod tally;
 
-pub(crate) use assembler::{Assembler, Deliver, Delivery};
+pub(crate) use assembler::Assembler;
+pub(crate) use assign::Bounds;
 pub(crate) use desk::{CaptureDesk, Captured};
+pub(crate) use intervals::{Deliver, Delivery, Intervals};
 pub(crate) use names::{Naming, NamingTrouble};

@@ -3,6 +3,7 @@
 use super::addresses;
 use crate::cli::{Symbols, WORKER};
 use crate::debuginfod::Debuginfod;
+use crate::owner::OwnerCounts;
 use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
 use std::collections::HashMap;
@@ -43,6 +44,10 @@ pub(crate) struct NamingTrouble {
     pub(crate) unnamed: u64,
     /// The kernel gives no names.
     pub(crate) kernel: bool,
+    /// Profiles that the server would refuse or lose some of, and that were left out.
+    pub(crate) unsound: u64,
+    /// What became of owners.
+    pub(crate) owners: OwnerCounts,
     /// What went wrong with workers, which read files.
     pub(crate) worker: WorkerStats,
 }

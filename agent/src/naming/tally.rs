@@ -1,10 +1,12 @@
-//! Samples added up until they are due: of each owner during an interval, of each thread during a capture.
+//! Samples added up until they are due: of each identity or owner during an interval, of each thread during a capture.
 
 use super::names::Names;
-use crate::owner::Owner;
+use crate::owner::{Identity, Owner};
 use crate::sampling::Sample;
 use bpf::{Thread, ThreadNames, Word};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,8 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, sample: &Sample) {
-        self.amount = self.amount.saturating_add(sample.amount);
+    fn add(&mut self, amount: u64) {
+        self.amount = self.amount.saturating_add(amount);
     }
 }
 
@@ -42,25 +44,58 @@ impl Span {
     }
 }
 
-/// Samples by owner.
-#[derive(Default)]
-pub(super) struct OwnerTally {
+/// Sums by stack.
+pub(super) type Stacks = HashMap<Arc<[Word]>, Sums>;
+
+/// Samples by whose they are.
+#[derive(Clone)]
+pub(super) struct Tally<K> {
     pub(super) span: Option<Span>,
-    pub(super) owners: HashMap<Arc<Owner>, HashMap<Arc<[Word]>, Sums>>,
+    pub(super) stacks: HashMap<Arc<K>, Stacks>,
     pub(super) names: Names,
 }
 
-impl OwnerTally {
+/// Whose they are is not asked before an interval is over.
+pub(super) type IdentityTally = Tally<Identity>;
+pub(super) type OwnerTally = Tally<Owner>;
+
+impl<K> Default for Tally<K> {
+    fn default() -> Self {
+        Self {
+            span: None,
+            stacks: HashMap::new(),
+            names: Names::new(),
+        }
+    }
+}
+
+impl<K: Eq + Hash> Tally<K> {
+    /// Adds sums that belong to `key`.
+    pub(super) fn add_all(&mut self, key: Arc<K>, stacks: Stacks) {
+        match self.stacks.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(stacks);
+            }
+            Entry::Occupied(mut entry) => {
+                for (stack, sums) in stacks {
+                    entry.get_mut().entry(stack).or_default().add(sums.amount);
+                }
+            }
+        }
+    }
+}
+
+impl IdentityTally {
     pub(super) fn extend(&mut self, start_unix_nanos: i64, duration: Duration) {
         Span::extend(&mut self.span, start_unix_nanos, duration);
     }
 
     pub(super) fn add(&mut self, sample: &Sample) {
-        let stacks = self.owners.entry(Arc::clone(&sample.owner)).or_default();
+        let stacks = self.stacks.entry(Arc::clone(&sample.identity)).or_default();
         stacks
             .entry(Arc::clone(&sample.stack))
             .or_default()
-            .add(sample);
+            .add(sample.amount);
     }
 }
 
@@ -68,7 +103,7 @@ impl OwnerTally {
 #[derive(Default)]
 pub(super) struct OfThread {
     pub(super) names: Arc<ThreadNames>,
-    pub(super) stacks: HashMap<Arc<[Word]>, Sums>,
+    pub(super) stacks: Stacks,
 }
 
 /// Samples by thread.
@@ -93,14 +128,14 @@ impl ThreadTally {
         // The last name counts: threads are often sampled before they have one of their own.
         thread.names = Arc::clone(&sample.names);
         if let Some(sums) = thread.stacks.get_mut(&sample.stack) {
-            sums.add(sample);
+            sums.add(sample.amount);
         } else if self.stacks < CAPTURE_STACKS {
             self.stacks += 1;
             thread
                 .stacks
                 .entry(Arc::clone(&sample.stack))
                 .or_default()
-                .add(sample);
+                .add(sample.amount);
         } else {
             self.left_out = self.left_out.saturating_add(sample.events);
         }

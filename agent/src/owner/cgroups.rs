@@ -46,8 +46,9 @@ impl Cgroups {
     }
 
     /// Learns that a cgroup of this hierarchy (ids of others mean other cgroups) was made; `path` is relative to its root.
-    pub(crate) fn created(&mut self, id: u64, path: &[u8]) {
-        self.learn(id, CgroupOwner::of_path(path));
+    /// Returns whom it belongs to, if the path names one.
+    pub(crate) fn created(&mut self, id: u64, path: &[u8]) -> Option<Arc<CgroupOwner>> {
+        self.learn(id, CgroupOwner::of_path(path))
     }
 
     /// Owner by the cgroup a sample was taken in; none where the path names none, or the cgroup was gone before anyone
@@ -64,8 +65,7 @@ impl Cgroups {
                 None
             }
         };
-        self.learn(id, owner);
-        self.owners.peek(&id).cloned().flatten()
+        self.learn(id, owner)
     }
 
     /// Number of cgroups whose path never became known: their processes go by their executables.
@@ -73,11 +73,13 @@ impl Cgroups {
         self.unknown
     }
 
-    fn learn(&mut self, id: u64, owner: Option<CgroupOwner>) {
-        self.owners.put(id, owner.map(Arc::new));
+    fn learn(&mut self, id: u64, owner: Option<CgroupOwner>) -> Option<Arc<CgroupOwner>> {
+        let owner = owner.map(Arc::new);
+        self.owners.put(id, owner.clone());
         if self.owners.len() > CAPACITY {
             self.owners.pop_lru();
         }
+        owner
     }
 
     /// Learns what is there, breadth first: what a hostile user nests below his own cgroup comes last.

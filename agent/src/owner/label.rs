@@ -1,4 +1,4 @@
-//! Text from outside made fit to be a label value.
+//! Text from outside made fit to be a label's value or name.
 
 /// Longest label value, bytes: a cgroup name may have 255, a server allows 2048.
 const MAX_BYTES: usize = 256;
@@ -20,6 +20,16 @@ pub(crate) fn label_text(bytes: &[u8]) -> String {
     text
 }
 
+/// `text` as the name of a label that every reader takes: `app.kubernetes.io/name` is `app_kubernetes_io_name`. May be empty.
+pub(crate) fn label_name(text: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let mut name: String = text.chars().take(MAX_BYTES - 1).map(fit).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,6 +42,20 @@ mod tests {
             label_text("naïve-service_1.2@a:b".as_bytes()),
             "naïve-service_1.2@a:b"
         );
+    }
+
+    /// Names with dots, dashes or slashes are hidden from readers that do not ask for them.
+    #[test]
+    fn names_are_plain() {
+        for (text, name) in [
+            ("app.kubernetes.io/name", "app_kubernetes_io_name"),
+            ("team", "team"),
+            ("2nd-tier", "_2nd_tier"),
+            ("é", "_"),
+            ("", ""),
+        ] {
+            assert_eq!(label_name(text), name);
+        }
     }
 
     /// Line breaks would break log lines and folded stacks, escapes a terminal; both are C0 or C1 controls.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Debug, Serialize)]
 pub(super) struct OwnerShare {
     id: String,
-    labels: BTreeMap<&'static str, String>,
+    labels: BTreeMap<String, String>,
     cpu_nanos: u64,
     samples: u64,
 }
@@ -37,7 +37,7 @@ pub(super) async fn owners(
             id: owner_id(owner),
             labels: owner
                 .labels()
-                .map(|(name, value)| (name, value.to_owned()))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             cpu_nanos,
             samples,

@@ -2,6 +2,7 @@
 
 mod code_names;
 mod code_sources;
+mod declarations;
 mod file;
 mod files;
 mod inspector;

@@ -2,11 +2,13 @@
 
 use super::code_names::CodeNames;
 use super::code_sources::MappedDump;
+use super::declarations::Declarations;
 use super::files::Hint;
 use super::inspector::{Inspector, Suspect};
 use super::mappings::{Inserted, Mapping};
 use super::program::Program;
 use super::{Files, MappedFile, Mappings, PublishDelays, maps, run_time};
+use crate::owner::{Declaration, Declared};
 use bpf::sideband::{Event, MmapRecord, Record};
 use bpf::{FileId, Thread};
 use std::collections::{HashMap, HashSet};
@@ -36,6 +38,8 @@ pub(crate) struct Trouble {
     pub(crate) lists_refused: u64,
     /// Functions of code made at run time that have no name for want of memory.
     pub(crate) functions_dropped: u64,
+    /// Programs whose environment and command line could not be read.
+    pub(crate) undeclared: u64,
 }
 
 /// All processes that live, or did during the window.
@@ -49,6 +53,9 @@ pub(crate) struct Processes {
     pub(super) maps: maps::Reader,
     pub(super) inspector: Inspector,
     pub(super) code_names: CodeNames,
+    pub(super) declarations: Declarations,
+    /// That of a process nobody has seen.
+    undeclared: Declared,
     pub(super) delays: PublishDelays,
     /// A list found no room, and when memory may be waited for, CLOCK_MONOTONIC nanoseconds.
     pub(super) starved: bool,
@@ -69,7 +76,11 @@ impl Processes {
         delays: PublishDelays,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> std::io::Result<Self> {
+        let undeclared = Declared::default();
+        undeclared.set(Declaration::default());
         Ok(Self {
+            declarations: Declarations::start()?,
+            undeclared,
             inspector: Inspector::start(wake)?,
             code_names: CodeNames::start()?,
             by_tgid: HashMap::new(),
@@ -91,6 +102,7 @@ impl Processes {
     pub(crate) fn trouble(&self) -> Trouble {
         Trouble {
             functions_dropped: self.code_names.dropped(),
+            undeclared: self.declarations.unread(),
             ..self.trouble
         }
     }
@@ -107,7 +119,10 @@ impl Processes {
         for Record { time, event } in records {
             match event {
                 Event::Fork { parent, child } => self.fork(parent, child, time),
-                Event::Exec { tgid } => self.begin(tgid, Program::execed(time)),
+                Event::Exec { tgid } => {
+                    let declared = self.declarations.read(tgid);
+                    self.begin(tgid, Program::execed(time, declared));
+                }
                 Event::Exit { tgid } => self.end(tgid, time),
                 Event::Mmap(mmap) => self.map(&mmap, time),
                 Event::KernelCode => self.kernel_changed = true,
@@ -138,6 +153,7 @@ impl Processes {
     pub(crate) fn tend(&self) {
         self.files.tend();
         self.inspector.tend();
+        self.declarations.tend();
         self.look_for_names();
     }
 
@@ -154,6 +170,12 @@ impl Processes {
     /// The mappings a thread had when it was sampled; nothing if its process was never seen.
     pub(crate) fn mappings(&self, thread: Thread) -> Option<&Arc<Mappings>> {
         self.program(thread).map(|program| &program.mappings)
+    }
+
+    /// What the process of a thread said of itself when that was sampled.
+    pub(crate) fn declared(&self, thread: Thread) -> &Declared {
+        let program = self.program(thread);
+        program.map_or(&self.undeclared, |program| &program.declared)
     }
 
     pub(super) fn program(&self, thread: Thread) -> Option<&Program> {
@@ -209,7 +231,8 @@ impl Processes {
         match known.map(|program| program.forked(time)) {
             Some(program) => self.begin(child, program),
             None => {
-                self.begin(child, Program::new(time, Arc::default(), 0));
+                let declared = self.declarations.read(child);
+                self.begin(child, Program::new(time, Arc::default(), 0, declared));
                 self.read(child);
             }
         }

@@ -4,6 +4,7 @@ use super::Mappings;
 use super::code_names::ProgramCode;
 use super::mappings::Mapping;
 use super::publication::Publication;
+use crate::owner::Declared;
 use std::sync::Arc;
 
 /// Shortest and longest time between two looks at /proc for one program, nanoseconds.
@@ -25,6 +26,8 @@ pub(super) struct Program {
     pub(super) last_mapped: u64,
     pub(super) repair: Repair,
     pub(super) publication: Publication,
+    /// What it says of itself.
+    pub(super) declared: Declared,
     /// Nothing if it makes none, as far as is known.
     pub(super) code: Option<Arc<ProgramCode>>,
     covered: Vec<Covered>,
@@ -38,7 +41,12 @@ struct Covered {
 }
 
 impl Program {
-    pub(super) fn new(begin: u64, mappings: Arc<Mappings>, read_at: u64) -> Self {
+    pub(super) fn new(
+        begin: u64,
+        mappings: Arc<Mappings>,
+        read_at: u64,
+        declared: Declared,
+    ) -> Self {
         Self {
             begin,
             ended: None,
@@ -47,6 +55,7 @@ impl Program {
             last_mapped: read_at,
             repair: Repair::default(),
             publication: Publication::default(),
+            declared,
             code: None,
             covered: Vec::new(),
         }
@@ -78,8 +87,8 @@ impl Program {
     }
 
     /// The one that an exec began at `time`: nothing of it is mapped yet.
-    pub(super) fn execed(time: u64) -> Self {
-        let mut program = Self::new(time, Arc::default(), 0);
+    pub(super) fn execed(time: u64, declared: Declared) -> Self {
+        let mut program = Self::new(time, Arc::default(), 0, declared);
         program.publication.is_waiting(time);
         program
     }
@@ -89,7 +98,7 @@ impl Program {
         Self {
             publication: self.publication.inherited(time),
             last_mapped: self.last_mapped,
-            ..Self::new(time, Arc::clone(&self.mappings), 0)
+            ..Self::new(time, Arc::clone(&self.mappings), 0, self.declared.clone())
         }
     }
 }

@@ -120,7 +120,10 @@ impl Processes {
                 last.publication.outdate();
             }
             // Whatever began it has left no record.
-            None => programs.push(Program::new(0, Arc::new(mappings), before)),
+            None => {
+                let declared = self.declarations.read(tgid);
+                programs.push(Program::new(0, Arc::new(mappings), before, declared));
+            }
         }
         let begin = programs.last().map_or(0, |last| last.begin);
         if makes_code && let Some(last) = programs.last_mut() {

@@ -3,6 +3,7 @@
 use super::sampler::Sampler;
 use super::walks::Walks;
 use super::window::{CaptureId, Window};
+use crate::container::Runtimes;
 use crate::process::{PublishDelays, Trouble};
 use crate::unwind::TableCounts;
 use anyhow::{Context, Result};
@@ -21,7 +22,7 @@ const LAST_WINDOW: Duration = Duration::from_secs(5);
 const WAITING: usize = 4;
 
 /// What to sample, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SamplingOptions {
     /// Samples a second and CPU.
     pub(crate) frequency: u32,
@@ -34,6 +35,8 @@ pub(crate) struct SamplingOptions {
     pub(crate) cache: PathBuf,
     /// Length of a push interval, a multiple of [`WINDOW`].
     pub(crate) interval: Duration,
+    /// To be asked for each container as soon as there is one; none if nobody wants to know.
+    pub(crate) runtimes: Option<Arc<Runtimes>>,
 }
 
 impl SamplingOptions {

@@ -2,7 +2,7 @@
 
 mod collector;
 mod functions;
-mod owners;
+mod identities;
 mod resolve;
 mod sampler;
 mod schedule;

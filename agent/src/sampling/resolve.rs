@@ -1,7 +1,7 @@
-//! From what the kernel programs counted to samples with owners and words that mean the same in every process.
+//! From what the kernel programs counted to samples with identities and words that mean the same in every process.
 
 use super::functions::Functions;
-use super::owners::Owners;
+use super::identities::Identities;
 use super::window::Sample;
 use crate::process::{MappedFile, Mappings, Processes};
 use bpf::{Counted, FileId, Outcome, Place, Thread, Word};
@@ -15,11 +15,11 @@ pub(super) struct Resolved {
     pub(super) functions: HashMap<Word, Arc<str>>,
 }
 
-/// Gives each sample of a window that began at `begin` (CLOCK_MONOTONIC nanoseconds) its owner and its stack in final words.
+/// Gives each sample of a window that began at `begin` (CLOCK_MONOTONIC nanoseconds) its identity and its stack in final words.
 pub(super) fn resolve(
     counted: Counted,
     processes: &mut Processes,
-    owners: &mut Owners,
+    identities: &mut Identities,
     functions: &mut Functions,
     begin: u64,
 ) -> Resolved {
@@ -43,10 +43,11 @@ pub(super) fn resolve(
     let mut samples = Vec::with_capacity(counted.samples.len());
     for sample in counted.samples {
         let names = names.get(&sample.thread).unwrap_or(&nameless);
+        let declared = resolver.processes.declared(sample.thread);
         samples.push(Sample {
             thread: sample.thread,
             names: Arc::clone(names),
-            owner: owners.of(sample.cgroup, names),
+            identity: identities.of(sample.cgroup, names, declared),
             stack: resolver.stack(sample.thread, sample.stack),
             events: sample.events,
             amount: sample.amount,

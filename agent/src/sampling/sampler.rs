@@ -3,7 +3,7 @@
 
 use super::collector::{Command, SamplingOptions, Shared, lock, signal};
 use super::functions::Functions;
-use super::owners::{self, Owners};
+use super::identities::{self, Identities};
 use super::resolve::{Resolved, resolve};
 use super::schedule::{Moment, WINDOW};
 use super::window::{CaptureId, Window};
@@ -40,7 +40,7 @@ pub(super) struct Sampler<'obj> {
     sideband: Sideband,
     processes: Processes,
     tables: Tables,
-    owners: Owners,
+    identities: Identities,
     functions: Functions,
     interval: Duration,
     captures: Vec<Capture>,
@@ -74,14 +74,14 @@ impl<'obj> Sampler<'obj> {
                 window: WINDOW,
                 idle: options.idle,
                 filter: options.filter,
-                cgroups: owners::source(mount.as_ref()),
+                cgroups: identities::source(mount.as_ref()),
                 seed: rand::random(),
                 table_memory: bpf::table_memory(options.kernel_memory, options.frequency, WINDOW)?,
             },
         )?;
         let mut sideband = Sideband::default();
         sideband.subscribe(&bpf::cpus::online()?)?;
-        let owners = Owners::new(mount.as_ref());
+        let identities = Identities::new(mount.as_ref(), options.runtimes.clone());
         let wake = Arc::clone(wake);
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || signal(&wake));
         let tables = Tables::start(
@@ -99,7 +99,7 @@ impl<'obj> Sampler<'obj> {
             sideband,
             processes,
             tables,
-            owners,
+            identities,
             functions: Functions::new(),
             interval: options.interval,
             captures: Vec::new(),
@@ -222,7 +222,7 @@ impl<'obj> Sampler<'obj> {
         if missing {
             tracing::warn!("news of cgroups were lost: unknown ones are looked up");
         }
-        self.owners.apply(events);
+        self.identities.apply(events);
         let Records { records, until } = self.sideband.read();
         self.processes.apply(records);
         self.processes.take_inspected();
@@ -303,7 +303,7 @@ impl<'obj> Sampler<'obj> {
         status.trouble = self.processes.trouble();
         status.tables = self.tables.counts();
         status.unwind_memory = unwind_memory;
-        status.cgroups_unknown = self.owners.unknown();
+        status.cgroups_unknown = self.identities.unknown();
         *lock(&self.shared.lost_by_cpu) = self.profiler.ticks_lost_by_cpu().collect();
         Ok(())
     }
@@ -353,7 +353,7 @@ impl<'obj> Sampler<'obj> {
         } = resolve(
             counted,
             &mut self.processes,
-            &mut self.owners,
+            &mut self.identities,
             &mut self.functions,
             begin.steady,
         );

@@ -1,6 +1,6 @@
-//! A window that is over: what was counted in it, by owner and in words that mean the same in every process.
+//! A window that is over: what was counted in it, by whom and in words that mean the same in every process.
 
-use crate::owner::Owner;
+use crate::owner::Identity;
 use crate::process::MappedFile;
 use bpf::{Counters, FileId, Outcome, Place, Thread, ThreadNames, Word};
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ pub(crate) struct CaptureId(pub(crate) u64);
 pub(crate) struct Sample {
     pub(crate) thread: Thread,
     pub(crate) names: Arc<ThreadNames>,
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) identity: Arc<Identity>,
     /// Leaf first.
     pub(crate) stack: Arc<[Word]>,
     /// How often it was seen.

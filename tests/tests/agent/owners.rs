@@ -69,14 +69,12 @@ fn short_processes_belong_to_their_container() {
     wait_for("two windows", || {
         (scene.agent.metric("thermograph_windows_total") >= windows + 2.0).then_some(())
     });
-    let owners = scene.agent.owners("container_id", &id);
+    let short = &id[..12];
+    let owners = scene.agent.owners("container_id", short);
     let [owner] = owners.as_slice() else {
         panic!("{owners:?}")
     };
-    assert_eq!(
-        owner["labels"]["service_name"],
-        format!("docker-{}", &id[..12])
-    );
+    assert_eq!(owner["labels"]["service_name"], format!("docker-{short}"));
     let all = of_all();
     let own = in_module(&stored(owner["id"].as_str()).unwrap(), &name);
     let share = own as f64 / all as f64;
@@ -89,11 +87,12 @@ fn short_processes_belong_to_their_container() {
     // 990 samples at 99 Hz, give or take four standard deviations.
     assert!((own as f64 / used - 1.0).abs() < 0.13, "{own} of {used}");
     let pushed = || {
-        let of_container = scene
-            .server
-            .stored()
-            .into_iter()
-            .filter(|stored| stored.labels.get("container_id") == Some(&id));
+        let of_container = scene.server.stored().into_iter().filter(|stored| {
+            stored
+                .labels
+                .get("container_id")
+                .is_some_and(|id| id == short)
+        });
         of_container
             .map(|stored| in_module(&Stacks::of(&stored.profile), &name))
             .sum::<i64>()

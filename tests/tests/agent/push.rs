@@ -44,6 +44,9 @@ fn intervals_arrive() {
         "pod",
         "namespace",
         "unit",
+        "image",
+        "version",
+        "workload",
     ]);
     let mut series = BTreeMap::<_, usize>::new();
     for Stored {

@@ -24,14 +24,7 @@ use std::time::SystemTime;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn owner(service: &str) -> Arc<Owner> {
-    Arc::new(Owner {
-        service_name: service.to_owned(),
-        container_id: None,
-        container: None,
-        pod: None,
-        namespace: None,
-        unit: None,
-    })
+    Arc::new(Owner::new(service.to_owned(), vec![]))
 }
 
 /// An owner's profile of one sample that began a minute ago, with one more string of `padding` bytes that do not compress.
@@ -87,13 +80,15 @@ fn padded_profile(service: &str, padding: usize) -> Arc<OwnerProfile> {
         comment: vec![3],
         ..Profile::default()
     };
+    let raw = pprof.encode_to_vec();
     Arc::new(OwnerProfile {
         owner: owner(service),
         start_unix_nanos: pprof.time_nanos,
         duration: Duration::from_secs(15),
         samples: 1,
         cpu_nanos: 10_101_010,
-        pprof: gzip(&pprof.encode_to_vec()),
+        pprof: gzip(&raw),
+        raw_bytes: raw.len(),
     })
 }
 
@@ -110,6 +105,7 @@ pub(super) fn profile_of_size(start: i64, size: usize) -> Arc<OwnerProfile> {
         samples: 1,
         cpu_nanos: 1,
         pprof: vec![0; size].into(),
+        raw_bytes: size,
     })
 }
 

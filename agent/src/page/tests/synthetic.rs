@@ -7,6 +7,7 @@ use bytes::Bytes;
 use pprof_proto::builder::{Line, LocationId, Mapping, ProfileBuilder};
 use pprof_proto::encode::encode;
 use pprof_proto::kind::PROCESS_CPU;
+use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,12 +92,7 @@ const ATTACKER: Stacks = &[(
 
 /// Owner's name, unit, container and stacks, the one with the most time first.
 const HOST: [(&str, Option<&str>, Option<&str>, Stacks); 5] = [
-    (
-        "checkout",
-        None,
-        Some("3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860"),
-        CHECKOUT,
-    ),
+    ("checkout", None, Some("3726184226f5"), CHECKOUT),
     ("postgresql", Some("postgresql.service"), None, POSTGRES),
     ("nginx", Some("nginx.service"), None, NGINX),
     ("kernel", None, None, KERNEL),
@@ -118,14 +114,7 @@ fn nanos(stacks: Stacks) -> i64 {
 }
 
 pub(super) fn owner(name: &str) -> Owner {
-    Owner {
-        service_name: name.to_owned(),
-        container_id: None,
-        container: None,
-        pod: None,
-        namespace: None,
-        unit: None,
-    }
+    Owner::new(name.to_owned(), vec![])
 }
 
 /// A store with an interval at each of `starts` (seconds since 1970). In the first half nothing but checkout runs.
@@ -137,11 +126,11 @@ pub(super) fn store(starts: &[i64]) -> Arc<Store> {
             .iter()
             .take(owners)
             .map(|(name, unit, container, stacks)| {
-                let owner = Owner {
-                    unit: unit.map(str::to_owned),
-                    container_id: container.map(str::to_owned),
-                    ..owner(name)
-                };
+                let labels = [("unit", unit), ("container_id", container)];
+                let labels = labels
+                    .into_iter()
+                    .filter_map(|(label, value)| Some((label.to_owned(), (*value)?.to_owned())));
+                let owner = Owner::new((*name).to_owned(), labels.collect());
                 profile(owner, *start, stacks)
             });
         store.add_window(Stretch {
@@ -180,6 +169,7 @@ pub(super) fn finished(owner: Owner, start: i64, builder: ProfileBuilder) -> Arc
         samples: (nanos / TICK) as u64,
         cpu_nanos: nanos as u64,
         pprof: Bytes::from(encode(&profile, Vec::new()).unwrap()),
+        raw_bytes: profile.encoded_len(),
     })
 }
 

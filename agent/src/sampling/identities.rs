@@ -1,12 +1,16 @@
-//! Owners of samples: by the cgroup of the moment and what the thread ran.
+//! Whose samples are, as far as it can be told at once: by the cgroup of the moment, what the thread ran, and what its process
+//! says of itself.
 
-use crate::owner::{CgroupMount, Cgroups, Hierarchy, Owner, Program};
+use crate::container::Runtimes;
+use crate::owner::{
+    CgroupMount, Cgroups, Container, Declared, Hierarchy, Identity, Program, executable_name,
+};
 use bpf::{CgroupController, CgroupEvent, CgroupSource, ThreadNames};
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Owners remembered, about 300 bytes each.
+/// Identities remembered, about 300 bytes each.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8192).expect("not zero");
 
 #[derive(PartialEq, Eq, Hash)]
@@ -14,17 +18,21 @@ struct Key {
     cgroup: u64,
     exe: Vec<u8>,
     is_kernel: bool,
+    service_name: Option<Arc<str>>,
+    script: Option<String>,
 }
 
-/// Each owner once.
-pub(super) struct Owners {
+/// Each identity once.
+pub(super) struct Identities {
     cgroups: Option<Cgroups>,
-    by_key: LruCache<Key, Arc<Owner>>,
+    by_key: LruCache<Key, Arc<Identity>>,
+    runtimes: Option<Arc<Runtimes>>,
 }
 
-impl Owners {
-    /// Reads the hierarchy of cgroups. Events of it must be subscribed to before.
-    pub(super) fn new(mount: Option<&CgroupMount>) -> Self {
+impl Identities {
+    /// Reads the hierarchy of cgroups. Events of it must be subscribed to before. Runtimes are asked for a container as soon as
+    /// it has a cgroup: many forget it with its end.
+    pub(super) fn new(mount: Option<&CgroupMount>, runtimes: Option<Arc<Runtimes>>) -> Self {
         let cgroups = mount.and_then(|mount| {
             Cgroups::open(mount)
                 .inspect_err(|error| tracing::warn!("{error:#}: processes go by their executables"))
@@ -33,6 +41,7 @@ impl Owners {
         Self {
             cgroups,
             by_key: LruCache::new(REMEMBERED),
+            runtimes,
         }
     }
 
@@ -45,7 +54,13 @@ impl Owners {
             // A removed one stays known: its last samples may not be drained yet.
             if let CgroupEvent::Created { id, path } = event {
                 let path = path.strip_prefix(b"/").unwrap_or(&path);
-                cgroups.created(id, path);
+                let owner = cgroups.created(id, path);
+                let container = owner.as_ref().and_then(|owner| owner.container.as_ref());
+                if let (Some(runtimes), Some(Container::Oci { id, runtime })) =
+                    (&self.runtimes, container)
+                {
+                    runtimes.get(id, *runtime);
+                }
             }
         }
     }
@@ -55,34 +70,49 @@ impl Owners {
         self.cgroups.as_ref().map_or(0, Cgroups::unknown)
     }
 
-    /// The owner of a thread that was sampled in this cgroup.
-    pub(super) fn of(&mut self, cgroup: u64, names: &ThreadNames) -> Arc<Owner> {
+    /// That of a thread that was sampled in this cgroup.
+    pub(super) fn of(
+        &mut self,
+        cgroup: u64,
+        names: &ThreadNames,
+        declared: &Declared,
+    ) -> Arc<Identity> {
         // A thread that is giving back its memory has no executable any more, but still its process's name.
         let exe = if names.exe.is_empty() {
             &names.process
         } else {
             &names.exe
         };
+        let Some(declaration) = declared.get() else {
+            // What is not read yet is not remembered either.
+            return Arc::new(self.make(cgroup, exe, names.is_kernel, declared));
+        };
         let key = Key {
             cgroup,
             exe: exe.clone(),
             is_kernel: names.is_kernel,
+            service_name: declaration.service_name().cloned(),
+            script: declaration
+                .script_of(&executable_name(exe))
+                .map(str::to_owned),
         };
-        if let Some(owner) = self.by_key.get(&key) {
-            return Arc::clone(owner);
+        if let Some(identity) = self.by_key.get(&key) {
+            return Arc::clone(identity);
         }
-        let cgroup_owner = self
-            .cgroups
-            .as_mut()
-            .and_then(|cgroups| cgroups.owner(cgroup));
-        let program = if names.is_kernel {
+        let identity = Arc::new(self.make(cgroup, exe, names.is_kernel, declared));
+        self.by_key.put(key, Arc::clone(&identity));
+        identity
+    }
+
+    fn make(&mut self, cgroup: u64, exe: &[u8], is_kernel: bool, declared: &Declared) -> Identity {
+        let cgroups = self.cgroups.as_mut();
+        let cgroup = cgroups.and_then(|cgroups| cgroups.owner(cgroup));
+        let program = if is_kernel {
             Program::Kernel
         } else {
             Program::Executable(exe)
         };
-        let owner = Arc::new(Owner::of(cgroup_owner.as_deref(), program));
-        self.by_key.put(key, Arc::clone(&owner));
-        owner
+        Identity::of(cgroup, program, declared)
     }
 }
 

@@ -1,0 +1,216 @@
+//! Profiles by owner: of each window at once, of each interval when it is over, and of a container that is still being asked for
+//! when that is known, an interval later at the latest.
+
+use super::assign::{Assigned, Bounds, assign};
+use super::encode::{OwnerProfiles, owner_profiles};
+use super::names::{Names, keep};
+use super::tally::{IdentityTally, OwnerTally, Span};
+use crate::owner::{Owner, OwnerCounts, Owners, Patience};
+use crate::profile::OwnerProfile;
+use crate::sampling::Window;
+use std::sync::Arc;
+
+/// Profiles by owner that are ready.
+pub(crate) enum Delivery {
+    /// A window is over. Its profiles are left out if its interval is over with it.
+    Window {
+        /// When, and for how long.
+        span: Span,
+        /// Samples lost in it.
+        lost: u64,
+        /// What it has counted, by what is known of its owners at the moment.
+        profiles: Vec<Arc<OwnerProfile>>,
+    },
+    /// An interval is over: its profiles take the place of those of its windows.
+    Interval {
+        /// When, and for how long.
+        span: Span,
+        /// What its windows have counted.
+        profiles: Vec<Arc<OwnerProfile>>,
+        /// The rest, by what is known of its owners at the moment: to be looked at, and not to be kept.
+        provisional: Vec<Arc<OwnerProfile>>,
+    },
+    /// Owners of an interval that was over before have become known.
+    Late {
+        /// That interval.
+        span: Span,
+        /// What it has counted for them.
+        profiles: Vec<Arc<OwnerProfile>>,
+        /// The rest that is not known yet.
+        provisional: Vec<Arc<OwnerProfile>>,
+        /// Owners of its provisional profiles, in whose place these come.
+        instead_of: Vec<Arc<Owner>>,
+    },
+}
+
+/// Takes what is ready, without making the assembler wait.
+pub(crate) type Deliver = Box<dyn FnMut(Delivery) + Send>;
+
+/// The interval under way, and what waits of the one before.
+pub(crate) struct Intervals {
+    period: u64,
+    owners: Owners,
+    bounds: Bounds,
+    deliver: Deliver,
+    current: IdentityTally,
+    held: Option<Held>,
+    /// Profiles that were left out.
+    unsound: u64,
+}
+
+/// What waits for runtimes to say what its containers are.
+struct Held {
+    tally: IdentityTally,
+    /// Whose it seems to be, for those who look at it meanwhile.
+    shown: Vec<Arc<Owner>>,
+}
+
+impl Intervals {
+    /// Nothing has been counted yet. `period` is the CPU time of one sample in nanoseconds.
+    pub(crate) fn new(owners: Owners, bounds: Bounds, period: u64, deliver: Deliver) -> Self {
+        Self {
+            period,
+            owners,
+            bounds,
+            deliver,
+            current: IdentityTally::default(),
+            held: None,
+            unsound: 0,
+        }
+    }
+
+    pub(super) fn counts(&self) -> OwnerCounts {
+        self.owners.counts
+    }
+
+    /// Profiles that the server would refuse or lose some of, and that were left out.
+    pub(super) fn unsound(&self) -> u64 {
+        self.unsound
+    }
+
+    /// Adds a window whose words have these names.
+    pub(super) fn add(&mut self, window: &Window, names: Names) {
+        let mut tally = IdentityTally {
+            names,
+            ..IdentityTally::default()
+        };
+        for tally in [&mut tally, &mut self.current] {
+            tally.extend(window.start_unix_nanos, window.duration);
+            for sample in &window.samples {
+                tally.add(sample);
+            }
+        }
+        for (word, name) in &tally.names {
+            keep(&mut self.current.names, *word, name);
+        }
+        self.deliver_window(window, tally);
+        if window.closes_interval {
+            self.end_interval(Patience::Wait);
+        } else {
+            self.release(Patience::Wait);
+        }
+    }
+
+    /// Nothing more comes: what is left goes out by what is known now.
+    pub(super) fn end(&mut self) {
+        self.end_interval(Patience::Over);
+    }
+
+    fn deliver_window(&mut self, window: &Window, tally: IdentityTally) {
+        let Some(span) = tally.span else {
+            return;
+        };
+        let profiles = if window.closes_interval {
+            Vec::new()
+        } else {
+            self.glance(tally, Some(self.bounds))
+        };
+        (self.deliver)(Delivery::Window {
+            span,
+            lost: window.counters.ticks_lost + window.counters.counts_full,
+            profiles,
+        });
+    }
+
+    fn end_interval(&mut self, patience: Patience) {
+        // It has waited for an interval.
+        self.release(Patience::Over);
+        let tally = std::mem::take(&mut self.current);
+        let Some(span) = tally.span else {
+            return;
+        };
+        let assigned = self.assign(tally, patience, Some(self.bounds));
+        let profiles = self.encode(&assigned.owners);
+        let provisional = self.hold(assigned.waiting);
+        (self.deliver)(Delivery::Interval {
+            span,
+            profiles,
+            provisional,
+        });
+    }
+
+    /// Lets go of what has become known of that which waits.
+    fn release(&mut self, patience: Patience) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        let Some(span) = held.tally.span else {
+            return;
+        };
+        let waited = held.tally.stacks.len();
+        // Which owners are too small or too many was decided when the interval was over.
+        let assigned = self.assign(held.tally, patience, None);
+        if assigned.waiting.stacks.len() == waited {
+            self.held = Some(Held {
+                tally: assigned.waiting,
+                shown: held.shown,
+            });
+            return;
+        }
+        let profiles = self.encode(&assigned.owners);
+        let provisional = self.hold(assigned.waiting);
+        (self.deliver)(Delivery::Late {
+            span,
+            profiles,
+            provisional,
+            instead_of: held.shown,
+        });
+    }
+
+    fn assign(
+        &mut self,
+        tally: IdentityTally,
+        patience: Patience,
+        bounds: Option<Bounds>,
+    ) -> Assigned {
+        let assigned = assign(tally, &mut self.owners, patience, bounds);
+        self.owners.counts.samples_dropped += assigned.dropped / self.period.max(1);
+        assigned
+    }
+
+    /// Keeps what waits, and returns how it looks meanwhile.
+    fn hold(&mut self, tally: IdentityTally) -> Vec<Arc<OwnerProfile>> {
+        self.owners.counts.waiting = tally.stacks.len() as u64;
+        if tally.stacks.is_empty() {
+            return Vec::new();
+        }
+        let profiles = self.glance(tally.clone(), None);
+        let shown = profiles
+            .iter()
+            .map(|profile| Arc::clone(&profile.owner))
+            .collect();
+        self.held = Some(Held { tally, shown });
+        profiles
+    }
+
+    /// The profiles of a tally by what is known at the moment.
+    fn glance(&mut self, tally: IdentityTally, bounds: Option<Bounds>) -> Vec<Arc<OwnerProfile>> {
+        let assigned = assign(tally, &mut self.owners, Patience::Glance, bounds);
+        self.encode(&assigned.owners)
+    }
+    fn encode(&mut self, tally: &OwnerTally) -> Vec<Arc<OwnerProfile>> {
+        let OwnerProfiles { profiles, unsound } = owner_profiles(tally, self.period);
+        self.unsound += unsound;
+        profiles
+    }
+}

@@ -1,0 +1,247 @@
+//! From identities to owners: what runtimes know of containers is asked for, rules are applied, and what was once said stays.
+
+use super::container::{Container, Runtime};
+use super::identity::Place;
+use super::labels::{LabelConfig, Labels};
+use super::{Identity, Owner, Rule};
+use crate::container::{ContainerInfo, Knowledge};
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// Owners remembered, some 600 bytes each: of so many containers, units and executables the labels never change.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// Says what is known of a container, without making anyone wait.
+pub(crate) type Ask = Box<dyn Fn(&str, Option<Runtime>) -> Knowledge + Send>;
+
+/// What is done about a container of which a runtime has not said yet what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It is shown by what is known now, and that may change.
+    Glance,
+    /// Its profile waits.
+    Wait,
+    /// It goes by what is known now, for ever.
+    Over,
+}
+
+/// Whose something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// This owner's; nobody's, if a rule wants it dropped.
+    Final(Option<Arc<Owner>>),
+    /// Not known yet: this owner's for now.
+    Waits(Option<Arc<Owner>>),
+}
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OwnerCounts {
+    /// Identities whose profiles wait for a runtime's answer now.
+    pub(crate) waiting: u64,
+    /// Containers that go by their cgroups because no runtime knows them.
+    pub(crate) unknown: u64,
+    /// The same because none has answered in time.
+    pub(crate) late: u64,
+    /// Labels that there was no room for.
+    pub(crate) labels_dropped: u64,
+    /// Samples that a rule wanted dropped.
+    pub(crate) samples_dropped: u64,
+    /// Owners of an interval that were folded into one because there were too many.
+    pub(crate) folded_surplus: u64,
+    /// The same because they had too little CPU time.
+    pub(crate) folded_small: u64,
+}
+
+/// Knows the owner of each identity.
+pub(crate) struct Owners {
+    config: LabelConfig,
+    rules: Vec<Rule>,
+    ask: Ask,
+    /// The first labels that were given stay: others would begin another series.
+    given: LruCache<Arc<Identity>, Option<Arc<Owner>>>,
+    pub(crate) counts: OwnerCounts,
+}
+
+impl Owners {
+    pub(crate) fn new(config: LabelConfig, rules: Vec<Rule>, ask: Ask) -> Self {
+        Self {
+            config,
+            rules,
+            ask,
+            given: LruCache::new(REMEMBERED),
+            counts: OwnerCounts::default(),
+        }
+    }
+
+    /// The owner of what is known by this (settled) identity.
+    pub(crate) fn of(&mut self, identity: &Arc<Identity>, patience: Patience) -> Decision {
+        if let Some(owner) = self.given.get(identity) {
+            return Decision::Final(owner.clone());
+        }
+        let knowledge = match container(identity) {
+            Some((id, runtime)) => (self.ask)(id, runtime),
+            None => return self.give(identity, None),
+        };
+        match (knowledge, patience) {
+            (Knowledge::Known(info), _) => self.give(identity, Some(&info)),
+            (_, Patience::Glance) | (Knowledge::Asking, Patience::Wait) => {
+                let (owner, _) = self.look(identity, None);
+                Decision::Waits(owner)
+            }
+            (Knowledge::Unknown, _) => {
+                self.counts.unknown += 1;
+                if self.counts.unknown == 1 {
+                    fallen_back(identity, "is known to no container runtime");
+                }
+                self.give(identity, None)
+            }
+            (Knowledge::Asking, Patience::Over) => {
+                self.counts.late += 1;
+                if self.counts.late == 1 {
+                    fallen_back(
+                        identity,
+                        "was asked for, and no container runtime has answered",
+                    );
+                }
+                self.give(identity, None)
+            }
+        }
+    }
+
+    fn give(&mut self, identity: &Arc<Identity>, info: Option<&ContainerInfo>) -> Decision {
+        let (owner, dropped) = self.look(identity, info);
+        self.counts.labels_dropped += dropped as u64;
+        self.given.put(Arc::clone(identity), owner.clone());
+        Decision::Final(owner)
+    }
+
+    /// The owner by what is known, and how many labels there was no room for.
+    fn look(
+        &self,
+        identity: &Identity,
+        info: Option<&ContainerInfo>,
+    ) -> (Option<Arc<Owner>>, usize) {
+        let labels = Labels::new(identity, info, &self.config);
+        match labels.ruled(&self.rules, &self.config) {
+            Some(labels) => {
+                let (owner, dropped) = labels.into_owner();
+                (Some(Arc::new(owner)), dropped)
+            }
+            None => (None, 0),
+        }
+    }
+}
+
+/// The container that a runtime may know, and who made it if that is known.
+fn container(identity: &Identity) -> Option<(&str, Option<Runtime>)> {
+    match &identity.place {
+        Place::Cgroup(cgroup) => match &cgroup.container {
+            Some(Container::Oci { id, runtime }) => Some((id, *runtime)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn fallen_back(identity: &Identity, why: &str) {
+    let id = container(identity).map_or("", |(id, _)| id);
+    tracing::warn!(
+        "container {id} {why}: it goes by its cgroup, as others may that are not told of here"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CgroupOwner, Declared, Program};
+    use super::*;
+    use std::sync::Mutex;
+
+    const ID: &str = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860";
+
+    /// Owners that ask a runtime whose answer can be changed.
+    fn owners(rules: Vec<Rule>) -> (Owners, Arc<Mutex<Knowledge>>) {
+        let answer = Arc::new(Mutex::new(Knowledge::Asking));
+        let ask = {
+            let answer = Arc::clone(&answer);
+            Box::new(move |id: &str, runtime| {
+                assert_eq!((id, runtime), (ID, Some(Runtime::Docker)));
+                answer.lock().unwrap().clone()
+            })
+        };
+        (Owners::new(LabelConfig::default(), rules, ask), answer)
+    }
+
+    fn identity() -> Arc<Identity> {
+        let cgroup = CgroupOwner::of_path(format!("/docker/{ID}").as_bytes()).map(Arc::new);
+        let silent = Declared::default();
+        silent.set(Default::default());
+        Arc::new(Identity::of(cgroup, Program::Executable(b"app"), &silent))
+    }
+
+    fn known(name: &str) -> Knowledge {
+        Knowledge::Known(Arc::new(ContainerInfo {
+            name: Some(name.to_owned()),
+            ..ContainerInfo::default()
+        }))
+    }
+
+    fn name(decision: &Decision) -> (&str, bool) {
+        match decision {
+            Decision::Final(Some(owner)) => (&owner.service_name, true),
+            Decision::Waits(Some(owner)) => (&owner.service_name, false),
+            _ => ("", true),
+        }
+    }
+
+    /// A container waits for its name, and keeps the one it was given whatever is said of it later.
+    #[test]
+    fn names_are_waited_for_and_kept() {
+        let (mut owners, answer) = owners(vec![]);
+        let container = identity();
+        for patience in [Patience::Glance, Patience::Wait] {
+            let decision = owners.of(&container, patience);
+            assert_eq!(name(&decision), ("docker-3726184226f5", false));
+        }
+        *answer.lock().unwrap() = known("web");
+        assert_eq!(
+            name(&owners.of(&container, Patience::Glance)),
+            ("web", true)
+        );
+        *answer.lock().unwrap() = known("other");
+        assert_eq!(name(&owners.of(&container, Patience::Over)), ("web", true));
+        assert_eq!(owners.counts, OwnerCounts::default());
+    }
+
+    /// One that nobody knows, or of whom nobody answers, goes by its cgroup, which is counted once and never changes.
+    #[test]
+    fn what_is_not_known_in_time_falls_back() {
+        for (says, late, unknown) in [(Knowledge::Asking, 1, 0), (Knowledge::Unknown, 0, 1)] {
+            let (mut owners, answer) = owners(vec![]);
+            let container = identity();
+            *answer.lock().unwrap() = says;
+            assert!(!name(&owners.of(&container, Patience::Glance)).1);
+            for _ in 0..2 {
+                let decision = owners.of(&container, Patience::Over);
+                assert_eq!(name(&decision), ("docker-3726184226f5", true));
+                *answer.lock().unwrap() = known("web");
+            }
+            assert_eq!((owners.counts.late, owners.counts.unknown), (late, unknown));
+        }
+    }
+
+    /// A rule decides by what is known at last.
+    #[test]
+    fn rules_wait_too() {
+        let rule = "match = { container = 'web' }\naction = 'drop'";
+        let (mut owners, answer) = owners(vec![toml::from_str(rule).unwrap()]);
+        let container = identity();
+        assert!(matches!(
+            owners.of(&container, Patience::Wait),
+            Decision::Waits(Some(_))
+        ));
+        *answer.lock().unwrap() = known("web");
+        assert_eq!(owners.of(&container, Patience::Wait), Decision::Final(None));
+    }
+}

@@ -1,0 +1,149 @@
+//! Reads what processes say of themselves, as soon as they begin.
+//!
+//! Their environment and command line lie in their own memory: whoever reads them may have to wait for as long as the process
+//! likes, and finds nothing when it has ended.
+
+use crate::owner::{Declaration, Declared};
+use crate::pool::{self, GivenUp, Pool};
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// One that hangs holds up half of the others for so long.
+const OPTIONS: pool::Options = pool::Options {
+    name: "declarations",
+    threads: 2,
+    queue: 16 * 1024,
+    patience: Duration::from_secs(1),
+};
+/// The record of an exec comes before the kernel has written arguments and environment to where they are read.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(1);
+/// Of each that is read. Long ones are class paths; what is told before the limit counts.
+const MAX_BYTES: u64 = 256 << 10;
+
+struct Reading {
+    tgid: u32,
+    declared: Declared,
+}
+
+/// The threads that read.
+pub(super) struct Declarations {
+    pool: Pool<Reading>,
+    unread: Arc<AtomicU64>,
+}
+
+impl Declarations {
+    pub(super) fn start() -> io::Result<Self> {
+        let unread = Arc::new(AtomicU64::new(0));
+        let note = {
+            let unread = Arc::clone(&unread);
+            move |declared: &Declared| {
+                unread.fetch_add(1, Ordering::Relaxed);
+                declared.set(Declaration::default());
+            }
+        };
+        let give_up = note.clone();
+        let work = move |reading: &Reading| match read(reading.tgid) {
+            Some(declaration) => reading.declared.set(declaration),
+            None => note(&reading.declared),
+        };
+        let pool = Pool::start(OPTIONS, work, move |reading: &Reading, _: GivenUp| {
+            give_up(&reading.declared);
+        })?;
+        Ok(Self { pool, unread })
+    }
+
+    /// Has the declaration of a program that has just begun, or was there before the agent, read soon.
+    pub(super) fn read(&self, tgid: u32) -> Declared {
+        let declared = Declared::default();
+        self.pool.submit(Reading {
+            tgid,
+            declared: declared.clone(),
+        });
+        declared
+    }
+
+    /// Programs that had ended, or did not let themselves be read.
+    pub(super) fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Lets no process hold up the others. To be called now and then.
+    pub(super) fn tend(&self) {
+        self.pool.tend();
+    }
+}
+
+fn read(tgid: u32) -> Option<Declaration> {
+    for attempt in 1..=TRIES {
+        // Of one that has ended there is none.
+        let executable = std::fs::read_link(format!("/proc/{tgid}/exe")).ok()?;
+        let command_line = head(&format!("/proc/{tgid}/cmdline")).ok()?;
+        let environment = head(&format!("/proc/{tgid}/environ")).ok()?;
+        let is_whole = !command_line.is_empty() && !environment.is_empty();
+        // Some programs have no environment, or have written over their arguments.
+        if is_whole || attempt == TRIES {
+            return Some(Declaration::new(
+                executable.as_os_str().as_encoded_bytes(),
+                &command_line,
+                &environment,
+            ));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    None
+}
+
+fn head(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    fn wait(declared: &Declared) -> &Declaration {
+        loop {
+            if let Some(declaration) = declared.get() {
+                return declaration;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A process's variable and script are read while it runs; of one that is gone nothing is known, which is counted.
+    #[test]
+    fn a_living_process_is_read() {
+        let declarations = Declarations::start().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("shop.sh");
+        std::fs::write(&script, "read line\n").unwrap();
+        let mut child = Command::new("/bin/sh")
+            .arg(&script)
+            .env("OTEL_SERVICE_NAME", "checkout")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let shell = std::fs::canonicalize("/bin/sh").unwrap();
+        let declared = declarations.read(child.id());
+        let declaration = wait(&declared);
+        assert_eq!(
+            declaration.service_name().map(|name| &**name),
+            Some("checkout")
+        );
+        let shell = shell.file_name().unwrap().to_str().unwrap();
+        assert_eq!(declaration.script_of(shell), Some("shop"));
+        assert_eq!(declarations.unread(), 0);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let gone = declarations.read(child.id());
+        assert_eq!(wait(&gone).service_name(), None);
+        assert_eq!(declarations.unread(), 1);
+    }
+}
