@@ -337,13 +337,7 @@ mod tests {
         let count = |text| super::server_urls(text).map(|urls| urls.0.len());
         assert_eq!(count("https://a"), Ok(1));
         assert_eq!(count(" https://a/x  http://b:80 "), Ok(2));
-        for text in [
-            "",
-            " ",
-            "https://a,https://b,",
-            "https://a b",
-            "http://u:p@a",
-        ] {
+        for text in ["", " ", "https://a b", "http://u:p@a"] {
             assert!(count(text).is_err(), "{text}");
         }
     }

@@ -21,7 +21,7 @@ pub(super) fn examine(args: &AgentArgs) -> Finding {
         idle: false,
         filter: Filter::Process(own_id()),
         kernel_memory: args.unwind.unwind_memory << 20,
-        cache: args.unwind.cache_dir.clone(),
+        cache: args.unwind.tables(),
         interval: WINDOW,
         runtimes: None,
     };

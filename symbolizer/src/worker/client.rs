@@ -19,8 +19,8 @@ use crate::names::Names;
 
 /// How long a worker is kept that nobody asks.
 const KEPT: Duration = Duration::from_secs(60);
-/// A worker that has more memory is done with: what made it grow is rarely asked about again.
-const LARGEST_WORKER: u64 = 64 << 20;
+/// A worker that has more memory is done with: what made it grow is rarely asked about again, and to read it again takes some 20 ms.
+const LARGEST_WORKER: u64 = 40 << 20;
 /// For what is asked before a first window begins.
 const TIME: Duration = Duration::from_secs(4);
 /// How long it is not tried again to start a worker that could not be started.
