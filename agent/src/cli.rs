@@ -27,6 +27,7 @@ Examples:
   thermograph record -p 1234         profile one process into a file
   thermograph record -- make -j4     profile a command and all it starts
   thermograph unwind /bin/ls         show how stacks through a program are walked
+  thermograph doctor                 tell what is missing on this host
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `record -- CMD` exits as CMD does.";
 
@@ -88,6 +89,20 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
+const DOCTOR_HELP: &str = "\
+Takes the settings of `agent`, from the same places, tries what an agent with these would need, and samples itself for half \
+a second. Writes nothing but unwind tables. A line each:
+
+  ok       all of it works
+  limited  the agent runs, but something will be missing from what it shows
+  missing  the agent does not run like this
+
+Examples:
+  sudo thermograph doctor
+  sudo thermograph doctor --config /etc/thermograph.toml
+
+Exit codes: 0 an agent would run, 1 it would not, 2 wrong usage or configuration.";
+
 /// Place in the help behind what is a command's own.
 const LAST: usize = 900;
 
@@ -107,11 +122,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Watch the host: serve the page, and push to Pyroscope if told where
+    #[command(after_help = AGENT_HELP)]
     Agent(Box<AgentArgs>),
     /// Profile the host, a process or a command into a file
     Record(RecordArgs),
     /// Show how stacks through a program or library are walked
     Unwind(UnwindArgs),
+    /// Tell what an agent could do on this host, what is missing, and what to do about it
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Box<AgentArgs>),
     /// Read symbols for the agent that has started this; not for people
     #[command(name = WORKER, hide = true)]
     Worker,
@@ -146,7 +165,6 @@ impl Verbosity {
 
 /// `thermograph agent`. Field, flag, variable and key of a setting have one name.
 #[derive(Args, Debug)]
-#[command(after_help = AGENT_HELP)]
 pub(crate) struct AgentArgs {
     /// TOML file with settings
     #[arg(long, value_name = "FILE")]

@@ -1,4 +1,4 @@
-//! Settings of `thermograph agent` from flags, environment and a file, in this order of precedence.
+//! Settings of `thermograph agent` (and of `doctor`, which looks at what they ask for) from flags, environment and a file, in this order of precedence.
 //!
 //! There is one list of settings: the flags of `agent` that take a value. Variable and key follow from the flag's name, and a
 //! value from elsewhere goes through the flag's own parser, then becomes the flag's default value. What there may be several of are
@@ -19,6 +19,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 const AGENT: &str = "agent";
+/// Takes the same settings.
+const DOCTOR: &str = "doctor";
 const PREFIX: &str = "THERMOGRAPH_";
 
 /// The setting that names the file, and so can't come from it.
@@ -35,7 +37,7 @@ pub(crate) fn load(
     let mut command = Cli::command();
     let matches = command.clone().try_get_matches_from(&args)?;
     // Flags alone were parsed before anything else is read: --help and a wrong flag need no valid file.
-    let Some((AGENT, flags)) = matches.subcommand() else {
+    let Some((name @ (AGENT | DOCTOR), flags)) = matches.subcommand() else {
         return Cli::from_arg_matches(&matches);
     };
     let (values, tables) = Settings::of(&mut command)
@@ -44,14 +46,14 @@ pub(crate) fn load(
             environment,
         )
         .map_err(sentence)?;
-    let command = command.mut_subcommand(AGENT, |agent| {
+    let command = command.mut_subcommand(name, |agent| {
         agent.mut_args(|arg| match values.get(arg.get_id().as_str()) {
             Some(value) => arg.default_value(value.clone()),
             None => arg,
         })
     });
     let mut cli = Cli::from_arg_matches(&command.try_get_matches_from(&args)?)?;
-    if let Command::Agent(agent) = &mut cli.command {
+    if let Command::Agent(agent) | Command::Doctor(agent) = &mut cli.command {
         agent.tables = tables;
         agent.check().map_err(sentence)?;
     }

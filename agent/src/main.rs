@@ -12,8 +12,13 @@ mod capture;
 mod cli;
 mod commands;
 mod config;
-#[allow(dead_code, unused_imports, reason = "owners ask it in the next step")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "runtimes are asked in the next step"
+)]
 mod container;
+mod doctor;
 mod export;
 mod host;
 mod metrics;
@@ -53,6 +58,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => {
             host::see_processes()?;
             commands::agent(args)
+        }
+        Command::Doctor(args) => {
+            host::see_processes()?;
+            commands::doctor(args)
         }
         Command::Record(args) => {
             host::see_processes()?;

@@ -7,7 +7,7 @@ use std::io;
 pub enum Error {
     /// The process may not load programs or open events.
     #[error(
-        "loading kernel programs is not permitted: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"
+        "loading kernel programs is not permitted: run as root, or with CAP_BPF, CAP_PERFMON and those that deploy/thermograph.service lists"
     )]
     NotPermitted,
     /// The process has the capabilities, but not those of the host.

@@ -3,6 +3,7 @@
 mod agent;
 mod descriptors;
 mod destination;
+mod doctor;
 mod outcome;
 mod record;
 mod signals;
@@ -10,5 +11,6 @@ mod unwind;
 mod workload;
 
 pub(crate) use agent::agent;
+pub(crate) use doctor::doctor;
 pub(crate) use record::record;
 pub(crate) use unwind::unwind;

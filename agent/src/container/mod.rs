@@ -39,7 +39,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use config::{KubernetesConfig, RuntimeConfig};
+pub(crate) use config::RuntimeConfig;
 pub(crate) use info::{ContainerInfo, Knowledge, PodInfo};
 pub(crate) use runtimes::Runtimes;
 pub(crate) use trouble::SourceTrouble;
