@@ -12,11 +12,6 @@ mod capture;
 mod cli;
 mod commands;
 mod config;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "runtimes are asked in the next step"
-)]
 mod container;
 mod doctor;
 mod export;

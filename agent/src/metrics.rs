@@ -1,8 +1,10 @@
 //! What the agent says of itself, for Prometheus: counted where it happens, read when it is asked for.
 
 mod owners;
+mod runtimes;
 mod walks;
 
+use crate::container::Runtimes;
 use crate::naming::NamingTrouble;
 use crate::sampling::{Collector, Status};
 use crate::store::Store;
@@ -20,6 +22,7 @@ pub(crate) struct SelfMetrics {
     pub(crate) collector: Arc<Collector>,
     pub(crate) naming: Arc<Mutex<NamingTrouble>>,
     pub(crate) store: Arc<Store>,
+    pub(crate) runtimes: Arc<Runtimes>,
 }
 
 impl fmt::Debug for SelfMetrics {
@@ -38,6 +41,7 @@ impl MetricsCollector for SelfMetrics {
         let naming = *self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         mappings_and_names(&mut encoder, &status, naming)?;
         owners::owners(&mut encoder, &status, &naming.owners)?;
+        runtimes::runtimes(&mut encoder, &self.runtimes.trouble())?;
         let help = "Bytes of profiles kept for the page.";
         gauge(
             &mut encoder,

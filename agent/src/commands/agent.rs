@@ -148,7 +148,8 @@ impl Parts {
             max_owners: usize::try_from(args.owners.max_owners).unwrap_or(usize::MAX),
             min_share: args.owners.min_share,
         };
-        let intervals = Intervals::new(owners(args, runtimes), bounds, period, deliver);
+        let intervals =
+            Intervals::new(owners(args, Arc::clone(&runtimes)), bounds, period, deliver);
         let assembler = Assembler::start(
             period,
             windows,
@@ -162,6 +163,7 @@ impl Parts {
             collector: Arc::clone(&collector),
             naming: trouble,
             store: Arc::clone(&store),
+            runtimes,
         };
         registry.register_collector(Box::new(metrics));
         Ok(Self {

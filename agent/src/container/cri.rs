@@ -7,7 +7,7 @@ use super::cri_messages::{
 };
 use super::error::AskError;
 use super::grpc::{Grpc, Reply};
-use super::pod::pod_of_sandbox;
+use super::pod::{pod_of_container, pod_of_sandbox};
 use super::specification::Specification;
 use super::{ContainerInfo, PodInfo, bounds};
 use serde::Deserialize;
@@ -42,7 +42,8 @@ pub(super) async fn find(grpc: &mut Grpc, id: &str) -> Result<Option<ContainerIn
         return Ok(None);
     };
     let mut info = told(status);
-    info.pod = pod(grpc, &container.pod_sandbox_id).await?.map(Arc::new);
+    let pod = pod(grpc, &container.pod_sandbox_id).await?;
+    info.pod = pod.or_else(|| pod_of_container(&info.labels)).map(Arc::new);
     Ok(Some(info))
 }
 

@@ -67,3 +67,25 @@ fn printable(text: &str) -> String {
     }
     line.trim_end().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root may open everything, so a refusal is played; foreign text is one bounded line.
+    #[test]
+    fn sentences_say_what_to_do() {
+        let path = || PathBuf::from("/run/docker.sock");
+        let of = |error: io::ErrorKind| AskError::io(path(), error.into());
+        let said = of(io::ErrorKind::PermissionDenied).to_string();
+        assert_eq!(
+            said,
+            "/run/docker.sock: permission denied: run the agent as root, or as a user who may open this"
+        );
+        let said = of(io::ErrorKind::ConnectionRefused).to_string();
+        assert_eq!(said, "/run/docker.sock: connection refused: is it running?");
+        assert!(matches!(of(io::ErrorKind::NotFound), AskError::Absent));
+        let said = AskError::refused(500, &"no\r\n\u{1b}[2J".repeat(100)).to_string();
+        assert!(said.starts_with("it answered 500 no   [2Jno") && said.len() < 250);
+    }
+}

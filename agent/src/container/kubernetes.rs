@@ -1,8 +1,9 @@
 //! The API server, asked for the pods of this node: what it takes where no runtime answers, or a pod does not tell who made it.
 
+use super::config::KubernetesConfig;
 use super::error::AskError;
 use super::pod_list::{PodList, PodOnNode};
-use super::{ContainerInfo, KubernetesConfig, PodInfo};
+use super::{ContainerInfo, PodInfo};
 use reqwest::{Certificate, Client, Response, Url, redirect};
 use std::collections::HashMap;
 use std::fs;

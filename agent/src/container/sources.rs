@@ -37,6 +37,13 @@ pub(super) enum Verdict {
     Unsure,
 }
 
+/// What some of them said who do not know the container.
+#[derive(Default)]
+struct Answers {
+    no: bool,
+    failed: bool,
+}
+
 impl Sources {
     pub(super) fn new(config: &RuntimeConfig) -> Self {
         let roots = &config.roots;
@@ -76,23 +83,36 @@ impl Sources {
         let is_hinted = |source: &&Source| hint.is_some() && source.of == hint;
         let hinted = self.all.iter().filter(is_hinted);
         let others = self.all.iter().filter(|source| !is_hinted(source));
-        let (mut answered, mut unsure) = (false, false);
+        let (mut by_hinted, mut by_others) = (Answers::default(), Answers::default());
         for source in hinted.chain(others) {
+            let answers = if is_hinted(&source) {
+                &mut by_hinted
+            } else {
+                &mut by_others
+            };
             match source.ask(id).await {
                 Finding::Found(info) => return Verdict::Found(self.completed(info).await),
-                Finding::NotThere => answered = true,
-                Finding::Failed => unsure = true,
-                // A path in the host's cgroups says that there is such a runtime, so it may still come.
-                Finding::Absent => unsure |= is_hinted(&source),
+                Finding::NotThere => answers.no = true,
+                Finding::Failed => answers.failed = true,
+                Finding::Absent => {}
             }
         }
-        if !answered && !unsure && !self.none_said.swap(true, Ordering::Relaxed) {
+        let is_any = |answers: &Answers| answers.no || answers.failed;
+        if !is_any(&by_hinted)
+            && !is_any(&by_others)
+            && !self.none_said.swap(true, Ordering::Relaxed)
+        {
             warn!(
                 "there are containers but no runtime at its usual place, so they go by their ids: name its socket by \
                  --containerd-socket, --crio-socket, --docker-socket or --podman-socket"
             );
         }
-        if answered && !unsure {
+        let is_sure = match hint {
+            // A path in the host's cgroups says that there is such a runtime: if it does not answer yet, it may later.
+            Some(_) => by_hinted.no && !by_hinted.failed,
+            None => by_others.no && !by_others.failed,
+        };
+        if is_sure {
             Verdict::NotThere
         } else {
             Verdict::Unsure

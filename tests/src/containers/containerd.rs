@@ -8,7 +8,7 @@ use super::cri::{
     SandboxSecurityContext,
 };
 use super::grpc::call;
-use super::state::{Daemon, State};
+use super::state::{Daemon, State, remove_cgroup};
 use super::{Wanted, image, installed};
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,6 +40,8 @@ pub struct Containerd {
     client: PathBuf,
     /// Sandboxes of pods, to be removed.
     sandboxes: Mutex<Vec<String>>,
+    /// Cgroups that the kubelet would remove.
+    cgroups: Mutex<Vec<String>>,
     /// Namespace and id of other containers, to be removed.
     others: Mutex<Vec<(String, String)>>,
     // Ended before its directory goes.
@@ -63,6 +65,7 @@ impl Containerd {
         let containerd = Containerd {
             client,
             sandboxes: Mutex::default(),
+            cgroups: Mutex::default(),
             others: Mutex::default(),
             daemon,
             state,
@@ -86,6 +89,8 @@ impl Containerd {
         let request = RunPodSandboxRequest {
             config: Some(sandbox_of(pod)),
         };
+        let mut cgroups = self.cgroups.lock().unwrap();
+        cgroups.push(cgroup_of(pod));
         let made: Sandbox = self.call(RUN_POD_SANDBOX, &request);
         let mut sandboxes = self.sandboxes.lock().unwrap();
         sandboxes.push(made.id.clone());
@@ -152,8 +157,9 @@ impl Containerd {
         }
         let mut others = self.others.lock().unwrap();
         others.push((namespace.to_owned(), id.to_owned()));
+        self.cgroups.lock().unwrap().push(namespace.to_owned());
         command
-            .args([wanted.image, id, image::PROGRAM])
+            .args([&with_registry(wanted.image), id, image::PROGRAM])
             .args(wanted.arguments);
         image::run(&mut command);
     }
@@ -210,6 +216,8 @@ impl Drop for Containerd {
             let _ = self.ctr(namespace).args(["container", "rm", id]).output();
         }
         self.daemon = None;
+        let cgroups = self.cgroups.lock().unwrap_or_else(PoisonError::into_inner);
+        cgroups.iter().for_each(|path| remove_cgroup(path));
     }
 }
 
@@ -222,6 +230,10 @@ fn remove_pod(socket: &Path, sandbox: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn cgroup_of(pod: &Pod<'_>) -> String {
+    format!("kubepods/besteffort/pod{}", pod.uid)
+}
+
 fn sandbox_of(pod: &Pod<'_>) -> PodSandboxConfig {
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
@@ -232,7 +244,7 @@ fn sandbox_of(pod: &Pod<'_>) -> PodSandboxConfig {
         labels: owned(pod.labels),
         annotations: owned(pod.annotations),
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: format!("/kubepods/besteffort/pod{}", pod.uid),
+            cgroup_parent: format!("/{}", cgroup_of(pod)),
             security_context: Some(SandboxSecurityContext {
                 namespace_options: Some(NamespaceOption { network: OF_NODE }),
             }),

@@ -1,6 +1,6 @@
 //! Docker's daemon, without a network and without touching the host's.
 
-use super::state::{Daemon, State};
+use super::state::{Daemon, State, remove_cgroup};
 use super::{Wanted, image, installed};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -79,9 +79,9 @@ impl Docker {
         image::run(&mut command).trim().to_owned()
     }
 
-    /// Ends a container and forgets it.
-    pub fn remove(&self, id: &str) {
-        image::run(self.client().args(["rm", "--force", id]));
+    /// Waits until a container has ended by itself.
+    pub fn wait(&self, id: &str) {
+        image::run(self.client().args(["wait", id]));
     }
 
     fn client(&self) -> Command {
@@ -108,6 +108,8 @@ impl Drop for Docker {
         if self.daemon.is_some() {
             self.stop();
         }
+        self.state.end_processes();
+        remove_cgroup("docker");
     }
 }
 

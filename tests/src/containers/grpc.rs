@@ -15,10 +15,6 @@ pub(super) fn call<A: Message + Default>(
     method: &str,
     question: &impl Message,
 ) -> Result<A, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
     let mut frame = vec![0];
     frame.extend(u32::try_from(question.encoded_len()).unwrap().to_be_bytes());
     frame.extend(question.encode_to_vec());
@@ -44,6 +40,10 @@ pub(super) fn call<A: Message + Default>(
         Ok(body.to_bytes())
     };
     // Whoever calls may be in a runtime, which would not wait for another.
-    let answer = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(call)).join());
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let answer = std::thread::scope(|scope| scope.spawn(|| runtime().block_on(call)).join());
     Ok(A::decode(&answer.unwrap()?[5..]).unwrap())
 }

@@ -1,6 +1,6 @@
 //! podman, which needs no daemon, and its service.
 
-use super::state::{Daemon, State};
+use super::state::{Daemon, State, remove_cgroup};
 use super::{Wanted, image, installed};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,5 +101,7 @@ impl Drop for Podman {
             .podman()
             .args(["rm", "--all", "--force", "--time=0"])
             .output();
+        self.state.end_processes();
+        remove_cgroup("libpod_parent/conmon");
     }
 }

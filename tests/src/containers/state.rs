@@ -23,8 +23,35 @@ impl State {
     }
 }
 
+impl State {
+    /// Waits for the processes of its containers to end, or ends them.
+    pub(super) fn end_processes(&self) {
+        let begin = Instant::now();
+        while !self.processes().is_empty() && begin.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for pid in self.processes() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Processes that name the directory in their arguments: monitors of containers, and what cleans up behind them.
+    fn processes(&self) -> Vec<Pid> {
+        let path = self.path().to_str().unwrap_or_default();
+        let names_it = |entry: &fs::DirEntry| {
+            let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&arguments).contains(path)
+        };
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter(names_it).map(|entry| entry.file_name());
+        pids.filter_map(|pid| Pid::from_raw(pid.to_str()?.parse().ok()?))
+            .collect()
+    }
+}
+
 impl Drop for State {
     fn drop(&mut self) {
+        self.end_processes();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let below = mounts
             .lines()
@@ -86,5 +113,22 @@ impl Drop for Daemon {
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Removes what a runtime leaves of the cgroup `path`, and of those above it, in all hierarchies. The kernel keeps what others use.
+pub(super) fn remove_cgroup(path: &str) {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let hierarchies = hierarchies.map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
+        for path in Path::new(path)
+            .ancestors()
+            .filter(|path| *path != Path::new(""))
+        {
+            let _ = fs::remove_dir(hierarchy.join(path));
+        }
     }
 }

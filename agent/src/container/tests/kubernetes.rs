@@ -2,6 +2,7 @@
 
 use super::fake::{http, serve};
 use super::*;
+use crate::container::config::KubernetesConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};

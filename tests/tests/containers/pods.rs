@@ -1,0 +1,58 @@
+//! Pods of containerd, made as the kubelet makes them.
+
+use crate::{Watch, told};
+use tests::containers::{Containerd, Pod, Wanted};
+use tests::machine::{Machine, skipped};
+
+/// A Deployment's pod goes by the Deployment and not by its hash; one with Pyroscope's annotation by that.
+#[test]
+fn pods() {
+    if skipped("pods") {
+        return;
+    }
+    let Some(containerd) = Containerd::start("pods") else {
+        return;
+    };
+    let _machine = Machine::shared();
+    let watch = Watch::start("--containerd-socket", &containerd.socket());
+    let plain = Pod {
+        name: "cart-5d9f8b7c6d-x2x4z",
+        namespace: "shop",
+        uid: "3d274242-8ee0-11e9-a8a6-1e68d864ef1a",
+        labels: &[("pod-template-hash", "5d9f8b7c6d")],
+        annotations: &[],
+    };
+    let annotated = Pod {
+        name: "db-0",
+        uid: "3d274242-8ee0-11e9-a8a6-1e68d864ef1b",
+        labels: &[
+            ("controller-revision-hash", "db-7c"),
+            ("app.kubernetes.io/name", "postgres"),
+        ],
+        annotations: &[("pyroscope.io/service_name", "orders-db")],
+        ..plain
+    };
+    let wanted = Wanted {
+        name: "server",
+        image: "registry.example:5000/shop/cart:1.4",
+        arguments: &["spin"],
+        ..Wanted::default()
+    };
+    for (pod, service, workload) in [(plain, "cart", "cart"), (annotated, "orders-db", "db")] {
+        let sandbox = containerd.run_pod(&pod);
+        let id = containerd.run_in_pod(&sandbox, &pod, &wanted);
+        assert_eq!(
+            told(&watch.labels(&id)),
+            [
+                ("container", "server"),
+                ("container_id", &id[..12]),
+                ("image", wanted.image),
+                ("namespace", "shop"),
+                ("pod", pod.name),
+                ("service_name", service),
+                ("version", "1.4"),
+                ("workload", workload)
+            ]
+        );
+    }
+}
