@@ -52,8 +52,9 @@ fn mounts_of_processes(table: &[u8]) -> impl Iterator<Item = PathBuf> {
     })
 }
 
+/// The parent of all kernel threads is the second process of the first namespace, and may be looked at where the first one may not.
 fn shows_host(mount: &Path) -> bool {
-    read_link(mount.join("1/ns/pid")).is_ok_and(|namespace| namespace == Path::new(FIRST))
+    read_link(mount.join("2/ns/pid")).is_ok_and(|namespace| namespace == Path::new(FIRST))
 }
 
 fn make_own(of_host: &Path) -> rustix::io::Result<()> {

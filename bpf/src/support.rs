@@ -61,8 +61,8 @@ pub(crate) fn check() -> Result<(), Error> {
     if !in_first_namespace("self", "user", USER_NAMESPACE) {
         return Err(Error::UserNamespace);
     }
-    // The first process that /proc shows may be out of reach, while one's own never is.
-    if !in_first_namespace("1", "pid", PID_NAMESPACE)
+    // The second process of the first namespace is the parent of all kernel threads. Where it is out of reach, one's own is not.
+    if !in_first_namespace("2", "pid", PID_NAMESPACE)
         && !in_first_namespace("self", "pid", PID_NAMESPACE)
     {
         return Err(Error::PidNamespace);

@@ -33,8 +33,9 @@ pub(crate) struct CgroupMount {
 /// Inode number of the root of every hierarchy (kernel/cgroup/cgroup.c relies on it). A mount that shows something else shows a part:
 /// a bind mount as engines make for their containers, or what a cgroup namespace calls the root.
 const ROOT_INODE: u64 = 1;
-/// The root directory of the host as an agent sees it that is in a container with the host's process ids.
-const HOST: &str = "/proc/1";
+/// Processes whose root directory is the host's, where the agent sees its process ids: the first one and, if that lets nobody look at
+/// it, the parent of all kernel threads.
+const OF_HOST: [&str; 2] = ["/proc/1", "/proc/2"];
 
 /// Largest mount table that is read, bytes. Hosts with thousands of containers have about 5 MB.
 const MAX_MOUNTINFO: u64 = 32 << 20;
@@ -48,9 +49,10 @@ impl CgroupMount {
             return Ok(Some(own));
         }
         // Those of a container may all show no more than its own part.
-        let of_host = mountinfo(HOST).ok();
-        let root = Path::new(HOST).join("root");
-        Ok(of_host.and_then(|table| Self::in_mountinfo(&table, &root, is_whole)))
+        Ok(OF_HOST.iter().find_map(|process| {
+            let root = Path::new(process).join("root");
+            Self::in_mountinfo(&mountinfo(process).ok()?, &root, is_whole)
+        }))
     }
 
     /// The mount to use, by the text of /proc/PID/mountinfo of a process whose root directory is `root`.
