@@ -33,7 +33,8 @@ pub fn archive(directory: &Path, layer: &Path, name: &str) -> PathBuf {
     let config = serde_json::json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
-        "config": {"Entrypoint": [PROGRAM]},
+        // Two images of one content are one to containerd, which tells either name.
+        "config": {"Entrypoint": [PROGRAM], "Labels": {"name": name}},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{sum}")]},
     });
     let manifest = serde_json::json!([
