@@ -3,6 +3,7 @@
 use super::disk::SpoolConfig;
 use crate::secret::Secret;
 use anyhow::{Context, Result};
+use backon::ExponentialBuilder;
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -90,6 +91,17 @@ impl Default for PushLimits {
             last_try: Duration::from_secs(30),
             queue_bytes: 16 << 20,
         }
+    }
+}
+
+impl PushLimits {
+    /// Waits that double from the first to the longest, with jitter, without end.
+    pub(super) fn waits(&self) -> ExponentialBuilder {
+        ExponentialBuilder::default()
+            .with_min_delay(self.first_backoff)
+            .with_max_delay(self.longest_backoff)
+            .with_jitter()
+            .without_max_times()
     }
 }
 

@@ -70,9 +70,8 @@ enum Event {
 
 impl Courier {
     pub(super) fn new(sender: Arc<Sender>, queue: Arc<Queue>, disk: Disk) -> Courier {
-        let limits = &sender.limits;
         Courier {
-            health: Health::new(limits.first_backoff, limits.longest_backoff),
+            health: Health::new(sender.limits.waits()),
             sender,
             queue,
             disk,
@@ -172,7 +171,7 @@ impl Courier {
             };
             self.note(&outcome, parcel.request.size);
             let from_spool = parcel.ticket.is_some();
-            match parcel.pushed(&outcome, self.sender.limits.late_retry) {
+            match parcel.pushed(&outcome, &self.sender.limits) {
                 Next::Settled(fate) => {
                     if from_spool && matches!(fate, Fate::Stored) {
                         self.sender.metrics.spool_sent();
@@ -180,17 +179,13 @@ impl Courier {
                     settled.extend(parcel.ticket.map(Settled::done));
                     self.count(fate, &parcel.service);
                 }
-                Next::Later(wait) => match parcel.ticket {
-                    Some(ticket) => settled.push(Settled {
-                        ticket,
-                        sent: parcel.sent,
-                        strikes: parcel.strikes,
-                    }),
-                    None => {
-                        parcel.not_before = Instant::now() + wait;
-                        self.waiting.push_back(parcel);
+                Next::Later(wait) => {
+                    parcel.not_before = Instant::now() + wait;
+                    match parcel.unsettled() {
+                        Some(unsettled) => settled.push(unsettled),
+                        None => self.waiting.push_back(parcel),
                     }
-                },
+                }
             }
         }
         if self.health.out_since().is_some() {
@@ -257,14 +252,8 @@ impl Courier {
                 None => self.waiting.push_front(parcel),
             }
         }
-        let unsent = self.backlog.drain(..).filter_map(|parcel| {
-            Some(Settled {
-                ticket: parcel.ticket?,
-                sent: parcel.sent,
-                strikes: parcel.strikes,
-            })
-        });
-        unsent.collect()
+        let unsent = self.backlog.drain(..);
+        unsent.filter_map(|parcel| parcel.unsettled()).collect()
     }
 
     async fn settle(&mut self, outcomes: impl IntoIterator<Item = Settled>) {
@@ -294,9 +283,12 @@ impl Courier {
                 parcel.not_before.max(at)
             }));
             times.extend(self.queue.due().map(|at| at.max(probe_at)));
-            if self.disk.waiting() > 0 && !self.queue.is_closed() && self.backlog_has_room() {
-                let paused = self.disk.paused_until();
-                times.push(paused.unwrap_or(now).max(probe_at));
+            if self.disk.waiting() > 0 && !self.queue.is_closed() {
+                let orders = self.orders(now).into_iter();
+                times.extend(orders.map(|(order, at)| {
+                    let ready = self.disk.takes_from(order);
+                    ready.map_or(at, |ready| ready.max(at))
+                }));
             }
         }
         times.into_iter().min()

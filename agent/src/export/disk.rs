@@ -3,7 +3,8 @@
 use super::complaints::Complaints;
 use super::metrics::ExportMetrics;
 use super::parcel::Parcel;
-use super::spool::{Settled, Spool, Ticket, Wanted};
+use super::spool::{Order, Settled, Spool, Ticket, Wanted};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,9 @@ use tokio::time::Instant;
 
 /// How long a disk that has failed is left alone.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long after nothing was found to be ready it is looked again.
+const NONE_READY: Duration = Duration::from_secs(1);
 
 /// Where a spool is kept, and how large it may be.
 #[derive(Clone, Debug)]
@@ -28,8 +32,10 @@ pub(super) struct Disk {
     metrics: ExportMetrics,
     complaints: Arc<Complaints>,
     spool: Option<Arc<Mutex<Spool>>>,
-    /// Not to be touched before.
+    /// It has failed: not to be touched before.
     paused_until: Option<Instant>,
+    /// Nothing is to be found before in these orders.
+    none_until: BTreeMap<Order, Instant>,
     waiting: usize,
 }
 
@@ -46,6 +52,7 @@ impl Disk {
             complaints,
             spool: None,
             paused_until: None,
+            none_until: BTreeMap::new(),
             waiting: 0,
         };
         if disk.is_wanted() {
@@ -81,6 +88,11 @@ impl Disk {
         self.paused_until.filter(|_| self.is_wanted())
     }
 
+    /// From when on it makes sense to take profiles in this order.
+    pub(super) fn takes_from(&self, order: Order) -> Option<Instant> {
+        self.none_until.get(&order).copied().max(self.paused_until)
+    }
+
     /// Profiles that could be taken.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
@@ -94,6 +106,7 @@ impl Disk {
             .collect();
         let tickets = self.with(move |spool| spool.append(&entrusted)).await?;
         self.metrics.spooled(parcels.len() as u64);
+        self.none_until.clear();
         Some(tickets)
     }
 
@@ -102,8 +115,8 @@ impl Disk {
         let taken = self.with(move |spool| spool.take(wanted)).await;
         let taken = taken.unwrap_or_default();
         if taken.is_empty() && self.waiting > 0 {
-            // Nothing of it is ready.
-            self.paused_until = Some(Instant::now() + Duration::from_secs(1));
+            self.none_until
+                .insert(wanted.order, wanted.now + NONE_READY);
         }
         let mut nonsense = Vec::new();
         let mut parcels = Vec::new();

@@ -1,9 +1,11 @@
 //! One profile on its way to one server, and what follows for it from how a push of it ended.
 
+use super::config::PushLimits;
 use super::request::{Refusal, Request};
 use super::retry::{Decision, Outcome, RATE_LIMITED_RETRIES, decide};
-use super::spool::{Entrusted, Sent, Taken, Ticket};
+use super::spool::{Entrusted, Sent, Settled, Taken, Ticket};
 use crate::profile::OwnerProfile;
+use backon::BackoffBuilder;
 use bytes::Bytes;
 use prost::Message;
 use std::time::Duration;
@@ -26,6 +28,7 @@ pub(super) struct Parcel {
     pub(super) strikes: u32,
     /// It has been sent by this process.
     pub(super) is_repeat: bool,
+    /// When it may be sent, again or at all.
     pub(super) not_before: Instant,
     /// Where it lies on disk, if it does.
     pub(super) ticket: Option<Ticket>,
@@ -109,19 +112,33 @@ impl Parcel {
                 self.sent
             },
             is_on_its_way,
+            strikes: self.strikes,
+            not_before: Some(self.not_before),
             start: self.start,
             payload: packed.encode_to_vec(),
         }
     }
 
-    /// Learns how a push of it ended. What may be with the server is sent once more after `late`, and so is what may be at fault itself.
-    pub(super) fn pushed(&mut self, outcome: &Outcome, late: Duration) -> Next {
+    /// How it goes back to disk, if it came from there.
+    pub(super) fn unsettled(&self) -> Option<Settled> {
+        Some(Settled {
+            ticket: self.ticket?,
+            sent: self.sent,
+            strikes: self.strikes,
+            not_before: Some(self.not_before),
+        })
+    }
+
+    /// Learns how a push of it ended. What may be with the server is sent once more, late, and so is what may be at fault itself.
+    pub(super) fn pushed(&mut self, outcome: &Outcome, limits: &PushLimits) -> Next {
         let wait = match decide(outcome, self.request.size) {
             Decision::Stored => return Next::Settled(Fate::Stored),
             Decision::Retry(after) => after,
             Decision::RetryRateLimited(after) if self.strikes < RATE_LIMITED_RETRIES => {
+                // The server takes smaller ones meanwhile: without a wait of its own, this one would use up its tries in a second.
+                let wait = limits.waits().build().nth(self.strikes as usize);
                 self.strikes += 1;
-                after
+                after.max(wait.unwrap_or_default())
             }
             Decision::RetryOnceLate if self.sent == Sent::Never => {
                 self.sent = if outcome.may_be_stored() {
@@ -129,7 +146,7 @@ impl Parcel {
                 } else {
                     Sent::Failed
                 };
-                late
+                limits.late_retry
             }
             Decision::RetryRateLimited(_) | Decision::RetryOnceLate | Decision::Drop => {
                 return Next::Settled(self.given_up(outcome));

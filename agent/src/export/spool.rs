@@ -21,6 +21,7 @@ use segment::{Segment, Slot};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use tokio::time::Instant;
 
 /// A profile as it is put on disk.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub(super) struct Entrusted {
     pub(super) sent: Sent,
     /// It is on its way to the server: not to be taken before it is settled.
     pub(super) is_on_its_way: bool,
+    /// Times that the server refused it for now.
+    pub(super) strikes: u32,
+    /// Not to be taken before, if there is such a time.
+    pub(super) not_before: Option<Instant>,
     /// Begin, nanoseconds since the Unix epoch.
     pub(super) start: i64,
     pub(super) payload: Vec<u8>,
@@ -50,6 +55,8 @@ pub(super) struct Settled {
     pub(super) ticket: Ticket,
     pub(super) sent: Sent,
     pub(super) strikes: u32,
+    /// Not to be taken before, if there is such a time.
+    pub(super) not_before: Option<Instant>,
 }
 
 impl Settled {
@@ -59,6 +66,7 @@ impl Settled {
             ticket,
             sent: Sent::Done,
             strikes: 0,
+            not_before: None,
         }
     }
 }
@@ -73,8 +81,9 @@ pub(super) struct Ticket {
 /// How much to take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
+    pub(super) now: Instant,
     /// Profiles that began before this are too old, nanoseconds since the Unix epoch.
-    pub(super) not_before: i64,
+    pub(super) oldest: i64,
     pub(super) profiles: usize,
     /// Of payload; one profile may be more.
     pub(super) bytes: usize,
@@ -82,7 +91,7 @@ pub(super) struct Wanted {
 }
 
 /// Which profiles are taken first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
     /// The oldest.
     Oldest,
@@ -191,6 +200,8 @@ impl Spool {
             .zip(profiles)
             .map(|(entry, profile)| Slot {
                 is_on_its_way: profile.is_on_its_way,
+                strikes: profile.strikes,
+                not_before: profile.not_before,
                 ..Slot::of(entry)
             });
         self.segments.push_back(Segment {
@@ -256,10 +267,13 @@ impl Spool {
                 if !slot.waits() {
                     continue;
                 }
-                if slot.entry.start < wanted.not_before {
+                if slot.entry.start < wanted.oldest {
                     self.losses.aged(slot.entry.sent);
                     // Its file goes when all of it is done, and is as old as this one.
                     slot.entry.sent = Sent::Done;
+                    continue;
+                }
+                if slot.not_before.is_some_and(|at| at > wanted.now) {
                     continue;
                 }
                 candidates.push((at, place, slot.tries(), slot.entry.length()));
@@ -295,6 +309,7 @@ impl Spool {
                     slot.entry.sent = settled.sent;
                     slot.is_on_its_way = false;
                     slot.strikes = settled.strikes;
+                    slot.not_before = settled.not_before;
                 }
                 // It had to make room meanwhile.
                 None => self.losses.gone(settled.sent),

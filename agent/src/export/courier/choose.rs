@@ -69,6 +69,15 @@ impl Courier {
         from_disk
     }
 
+    /// In which orders profiles are taken from disk, and from when on.
+    pub(super) fn orders(&self, now: Instant) -> Vec<(Order, Instant)> {
+        match (self.health.probe_at(), self.tried_at()) {
+            (Some(at), Some(tried_at)) => vec![(Order::Untried, at), (Order::LeastTried, tried_at)],
+            _ if self.backlog_has_room() => vec![(Order::Oldest, now)],
+            _ => Vec::new(),
+        }
+    }
+
     /// From when on what was tried is tried again in an outage: there may be no other try for it.
     pub(super) fn tried_at(&self) -> Option<Instant> {
         let wait = if self.queue.is_closed() {
@@ -104,14 +113,16 @@ impl Courier {
     }
 
     async fn take(&mut self, profiles: usize, order: Order) -> Vec<Parcel> {
+        let now = Instant::now();
         if self.queue.is_closed()
             || self.disk.waiting() == 0
-            || !self.disk.is_usable(Instant::now())
+            || self.disk.takes_from(order).is_some_and(|at| at > now)
         {
             return Vec::new();
         }
         let wanted = Wanted {
-            not_before: oldest(self.sender.now_nanos()),
+            now,
+            oldest: oldest(self.sender.now_nanos()),
             profiles,
             bytes: BACKLOG_BYTES,
             order,

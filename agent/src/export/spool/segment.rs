@@ -5,6 +5,7 @@ use super::format::{Entry, Sent};
 use super::{Losses, Settled, Taken, Ticket};
 use std::fs::File;
 use std::io;
+use tokio::time::Instant;
 
 /// A file.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Slot {
     pub(super) is_on_its_way: bool,
     /// Times that the server refused it for now.
     pub(super) strikes: u32,
+    /// Not to be taken before, if there is such a time.
+    pub(super) not_before: Option<Instant>,
 }
 
 impl Slot {
@@ -30,6 +33,7 @@ impl Slot {
             entry,
             is_on_its_way: false,
             strikes: 0,
+            not_before: None,
         }
     }
 

@@ -6,17 +6,22 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-const ALL: Wanted = Wanted {
-    not_before: 0,
-    profiles: usize::MAX,
-    bytes: usize::MAX,
-    order: Order::Oldest,
-};
+fn all() -> Wanted {
+    Wanted {
+        now: Instant::now(),
+        oldest: 0,
+        profiles: usize::MAX,
+        bytes: usize::MAX,
+        order: Order::Oldest,
+    }
+}
 
 fn profile(start: i64) -> Entrusted {
     Entrusted {
         sent: Sent::Never,
         is_on_its_way: false,
+        strikes: 0,
+        not_before: None,
         start,
         payload: format!("profile {start}").into_bytes(),
     }
@@ -48,6 +53,7 @@ fn settled(ticket: Ticket, sent: Sent, strikes: u32) -> Settled {
         ticket,
         sent,
         strikes,
+        not_before: None,
     }
 }
 
@@ -69,8 +75,8 @@ fn survives_restarts_in_order() {
     let mut again = open(&directory);
     again.append(&[profile(4), profile(5)]).unwrap();
     assert_eq!(again.waiting(), 5);
-    assert_eq!(take(&mut again, ALL), [1, 2, 3, 4, 5]);
-    assert_eq!((again.waiting(), take(&mut again, ALL).len()), (0, 0));
+    assert_eq!(take(&mut again, all()), [1, 2, 3, 4, 5]);
+    assert_eq!((again.waiting(), take(&mut again, all()).len()), (0, 0));
 }
 
 /// What the server has is not there after a restart; what it refused for now is as it was.
@@ -81,7 +87,12 @@ fn outcomes_survive_restarts() {
     first
         .append(&[profile(1), profile(2), profile(3), profile(4)])
         .unwrap();
-    let tickets: Vec<Ticket> = first.take(ALL).unwrap().iter().map(|t| t.ticket).collect();
+    let tickets: Vec<Ticket> = first
+        .take(all())
+        .unwrap()
+        .iter()
+        .map(|t| t.ticket)
+        .collect();
     first
         .settle(&[
             settled(tickets[0], Sent::Done, 0),
@@ -91,7 +102,7 @@ fn outcomes_survive_restarts() {
         .unwrap();
     drop(first);
     let mut second = open(&directory);
-    let taken = second.take(ALL).unwrap();
+    let taken = second.take(all()).unwrap();
     let states: Vec<(i64, Sent)> = taken.iter().map(|t| (t.start, t.sent)).collect();
     // Of the last one the answer was never written down.
     assert_eq!(
@@ -114,7 +125,7 @@ fn nothing_is_sent_three_times() {
     for _ in 0..5 {
         let mut spool = open(&directory);
         unknown += spool.losses().unknown;
-        sent += take(&mut spool, ALL).len();
+        sent += take(&mut spool, all()).len();
     }
     assert_eq!((sent, unknown), (2, 1));
     assert!(files(&directory).is_empty());
@@ -131,10 +142,10 @@ fn in_flight_is_not_taken() {
         ..profile(1)
     };
     let tickets = first.append(&[flying, profile(2)]).unwrap();
-    assert_eq!(take(&mut first, ALL), [2]);
+    assert_eq!(take(&mut first, all()), [2]);
     drop(first);
     let mut second = open(&directory);
-    assert_eq!(second.take(ALL).unwrap()[0].sent, Sent::Once);
+    assert_eq!(second.take(all()).unwrap()[0].sent, Sent::Once);
     second
         .settle(&[settled(tickets[0], Sent::Once, 0)])
         .unwrap();
@@ -175,8 +186,8 @@ fn bounded_in_time() {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = spool(&directory, [i64::MIN, 99, 100, i64::MAX]);
     let wanted = Wanted {
-        not_before: 100,
-        ..ALL
+        oldest: 100,
+        ..all()
     };
     assert_eq!(take(&mut spool, wanted), [100, i64::MAX]);
     assert_eq!(spool.losses().too_old, 2);
@@ -188,7 +199,10 @@ fn bounded_in_time() {
 fn what_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = spool(&directory, [1, 2, 3]);
-    let one = Wanted { profiles: 1, ..ALL };
+    let one = Wanted {
+        profiles: 1,
+        ..all()
+    };
     let ordered = |order| Wanted { order, ..one };
     let first = spool.take(one).unwrap()[0].ticket;
     spool.settle(&[settled(first, Sent::Never, 1)]).unwrap();
@@ -199,9 +213,38 @@ fn what_is_taken() {
     assert!(take(&mut spool, ordered(Order::Untried)).is_empty());
     assert_eq!(take(&mut spool, ordered(Order::LeastTried)), [1]);
     spool.append(&[profile(3)]).unwrap();
-    let bytes = Wanted { bytes: 1, ..ALL };
+    let bytes = Wanted { bytes: 1, ..all() };
     spool.append(&[profile(4)]).unwrap();
     assert_eq!(take(&mut spool, bytes), [3]);
+}
+
+/// What is to wait is not taken before its time, in whatever order, and stands in nobody's way.
+#[test]
+fn waits_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [1, 2]);
+    let first = spool
+        .take(Wanted {
+            profiles: 1,
+            ..all()
+        })
+        .unwrap();
+    let later = all().now + std::time::Duration::from_secs(60);
+    let waits = Settled {
+        not_before: Some(later),
+        ..settled(first[0].ticket, Sent::Never, 1)
+    };
+    spool.settle(&[waits]).unwrap();
+    assert_eq!(take(&mut spool, all()), [2]);
+    for order in [Order::Oldest, Order::Untried, Order::LeastTried] {
+        assert!(take(&mut spool, Wanted { order, ..all() }).is_empty());
+    }
+    assert_eq!(spool.waiting(), 1);
+    let then = Wanted {
+        now: later,
+        ..all()
+    };
+    assert_eq!(take(&mut spool, then), [1]);
 }
 
 /// A damaged file, one that was cut, one that was replaced and one that is gone cost what was in them; so does what was never a file of
@@ -233,7 +276,7 @@ fn damage_costs_itself() {
             let left = files(&directory);
             assert!(left.iter().all(|path| path.extension().unwrap() != "new"));
         }
-        assert_eq!(take(&mut first, ALL), [6], "restart: {restart}");
+        assert_eq!(take(&mut first, all()), [6], "restart: {restart}");
         assert_eq!(first.losses().corrupt, 5, "restart: {restart}");
     }
 }
