@@ -155,6 +155,11 @@ impl Spool {
     fn adopt(&mut self, number: u64) -> io::Result<()> {
         let file = self.directory.read(number)?;
         let (mut entries, lost) = format::scan(&file)?;
+        // What somebody has put behind the profiles is no reason to drop others for its size.
+        let bytes = format::end(&entries);
+        if file.metadata()?.len() > bytes {
+            file.set_len(bytes)?;
+        }
         self.losses.corrupt += lost as u64;
         for entry in &mut entries {
             // Nobody was left to write down the answer.
@@ -167,7 +172,7 @@ impl Spool {
         file.sync_data()?;
         let segment = Segment {
             number,
-            bytes: file.metadata()?.len(),
+            bytes,
             slots: entries.into_iter().map(Slot::of).collect(),
         };
         self.bytes += segment.bytes;
@@ -252,7 +257,12 @@ impl Spool {
         let mut taken = Vec::new();
         for (at, slots) in self.choose(wanted) {
             if let Some(segment) = self.segments.get_mut(at) {
-                taken.extend(segment.take(&slots, &self.directory, &mut self.losses)?);
+                match segment.take(&slots, &self.directory, &mut self.losses) {
+                    Ok(more) => taken.extend(more),
+                    Err(error) if taken.is_empty() => return Err(error),
+                    // What was taken is marked, and must be sent; the error comes again.
+                    Err(_) => break,
+                }
             }
         }
         self.remove_done();

@@ -97,7 +97,13 @@ impl Segment {
                 Err(error) => return Err(error),
             }
         }
-        file.sync_data()?;
+        match file.sync_data() {
+            Err(error) if is_damage(&error) => {
+                self.give_up(losses);
+                return Ok(Vec::new());
+            }
+            other => other?,
+        }
         for profile in &taken {
             if let Some(slot) = self.slots.get_mut(profile.ticket.slot) {
                 slot.is_on_its_way = true;
@@ -106,15 +112,18 @@ impl Segment {
         Ok(taken)
     }
 
-    /// Marks profiles of it.
+    /// Marks profiles of it. What is damaged cannot be marked, nor found again.
     pub(super) fn mark(&self, outcomes: &[Settled], directory: &Directory) -> io::Result<()> {
-        let file = directory.read(self.number)?;
-        for settled in outcomes {
-            if let Some(slot) = self.slots.get(settled.ticket.slot) {
-                slot.entry.mark(&file, settled.sent)?;
+        let marks = || {
+            let file = directory.read(self.number)?;
+            for settled in outcomes {
+                if let Some(slot) = self.slots.get(settled.ticket.slot) {
+                    unless_damaged(slot.entry.mark(&file, settled.sent))?;
+                }
             }
-        }
-        file.sync_data()
+            file.sync_data()
+        };
+        unless_damaged(marks())
     }
 
     /// The file is not what it was.
@@ -123,5 +132,12 @@ impl Segment {
             slot.entry.sent = Sent::Done;
             losses.corrupt += 1;
         }
+    }
+}
+
+fn unless_damaged(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if is_damage(&error) => Ok(()),
+        other => other,
     }
 }

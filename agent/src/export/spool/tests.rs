@@ -3,7 +3,9 @@
 use super::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::Command;
 use tempfile::TempDir;
 
 fn all() -> Wanted {
@@ -253,7 +255,7 @@ fn waits_are_kept() {
 fn damage_costs_itself() {
     for restart in [false, true] {
         let directory = tempfile::tempdir().unwrap();
-        let mut first = spool(&directory, 1..=6);
+        let mut first = spool(&directory, 1..=7);
         let paths = files(&directory);
         let mut damaged = fs::read(&paths[0]).unwrap();
         *damaged.last_mut().unwrap() ^= 1;
@@ -261,9 +263,12 @@ fn damage_costs_itself() {
         fs::write(&paths[1], &fs::read(&paths[1]).unwrap()[..30]).unwrap();
         fs::write(&paths[2], "nonsense").unwrap();
         fs::remove_file(&paths[3]).unwrap();
-        symlink(&paths[5], &paths[3]).unwrap();
+        symlink(&paths[6], &paths[3]).unwrap();
         fs::remove_file(&paths[4]).unwrap();
         fs::create_dir(&paths[4]).unwrap();
+        fs::remove_file(&paths[5]).unwrap();
+        // What cannot be opened at all: ENXIO.
+        drop(UnixListener::bind(&paths[5]).unwrap());
         fs::write(directory.path().join("spool/notes.txt"), "mine").unwrap();
         fs::write(
             directory.path().join("spool/00000000000000000009.new"),
@@ -276,8 +281,8 @@ fn damage_costs_itself() {
             let left = files(&directory);
             assert!(left.iter().all(|path| path.extension().unwrap() != "new"));
         }
-        assert_eq!(take(&mut first, all()), [6], "restart: {restart}");
-        assert_eq!(first.losses().corrupt, 5, "restart: {restart}");
+        assert_eq!(take(&mut first, all()), [7], "restart: {restart}");
+        assert_eq!(first.losses().corrupt, 6, "restart: {restart}");
     }
 }
 
@@ -295,4 +300,78 @@ fn foreign_directories_are_refused() {
     let link = directory.path().join("link");
     symlink(&path, &link).unwrap();
     refused(&link);
+}
+
+/// A damaged profile does not keep its neighbours from being marked as done: they are not sent again.
+#[test]
+fn marks_go_on_past_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = open(&directory);
+    first.append(&[profile(1), profile(2), profile(3)]).unwrap();
+    let taken = first.take(all()).unwrap();
+    let path = &files(&directory)[0];
+    let mut bytes = fs::read(path).unwrap();
+    let of_second = bytes
+        .windows(9)
+        .position(|text| text == b"profile 2")
+        .unwrap()
+        - 20;
+    bytes[of_second] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let done: Vec<_> = taken.iter().map(|t| Settled::done(t.ticket)).collect();
+    let _ = first.settle(&[done[1], done[0]]);
+    drop(first);
+    // Where the third one begins, nobody knows.
+    assert!(take(&mut open(&directory), all()).is_empty());
+}
+
+/// A file that the disk keeps from being read now: what was taken of others is sent, and nothing is stuck or lost.
+#[test]
+fn what_could_be_taken_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [1, 2]);
+    let path = files(&directory).remove(1);
+    let read_only = ReadOnly::new(&path);
+    assert_eq!(take(&mut spool, all()), [1]);
+    assert!(spool.take(all()).is_err());
+    drop(read_only);
+    assert_eq!(take(&mut spool, all()), [2]);
+    assert_eq!(spool.losses(), Losses::default());
+}
+
+/// A file that is mounted over itself, to be read only.
+struct ReadOnly<'a>(&'a Path);
+
+impl<'a> ReadOnly<'a> {
+    fn new(path: &'a Path) -> Self {
+        run(Command::new("mount").arg("--bind").args([path, path]));
+        let mounted = Self(path);
+        run(Command::new("mount")
+            .args(["-o", "remount,bind,ro"])
+            .arg(path));
+        mounted
+    }
+}
+
+impl Drop for ReadOnly<'_> {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg(self.0));
+    }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
+
+/// What somebody has appended to a file costs neither its profiles nor those before it.
+#[test]
+fn junk_behind_a_file_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(spool(&directory, [1, 2, 3]));
+    let path = &files(&directory)[1];
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let mut again = open(&directory);
+    assert_eq!(take(&mut again, all()), [1, 2, 3]);
+    assert!(again.bytes() < 1000);
 }
