@@ -56,6 +56,8 @@ fn config(destination: &Destination, args: &AgentArgs) -> PyroscopeConfig {
             burst: destination.burst.unwrap_or(args.push_burst),
             timeout: destination.timeout.unwrap_or(defaults.timeout),
             last_try: 2 * args.push_interval,
+            // Its own, and two to be named, to wait for this host's turn and to be sent.
+            live: 3 * args.push_interval,
             ..defaults
         },
         spool: SpoolConfig {

@@ -89,6 +89,7 @@ impl Courier {
     /// Delivers until the queue is closed and all that is in memory has its fate or is on disk, or until `halt`.
     pub(super) async fn run(mut self, halt: Arc<Notify>) {
         loop {
+            self.disk.reopen().await;
             if self.is_in_trouble(Instant::now()) {
                 self.rescue().await;
             }
@@ -164,6 +165,17 @@ impl Courier {
         while let Some(Ok(more)) = self.pushes.try_join_next() {
             ended.push(more);
         }
+        self.all_ended(ended).await;
+        if self.held_bytes() > self.sender.limits.queue_bytes {
+            if self.disk.is_usable(Instant::now()) {
+                self.rescue().await;
+            } else {
+                self.drop_oldest();
+            }
+        }
+    }
+
+    async fn all_ended(&mut self, ended: Vec<(u64, Outcome)>) {
         let mut settled = Vec::new();
         for (number, outcome) in ended {
             let Some(Flight { mut parcel, .. }) = self.flights.remove(&number) else {
@@ -263,7 +275,7 @@ impl Courier {
     /// When something is to be done that nothing else tells of. What cannot be done then must not be in it, or this would never sleep.
     fn wake_at(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut times = Vec::new();
+        let mut times = Vec::from_iter(self.disk.opens_at());
         if self.disk.is_wanted()
             && self.is_at_risk()
             && let Some(since) = self.trouble_since()

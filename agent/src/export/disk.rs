@@ -17,6 +17,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long after nothing was found to be ready it is looked again.
 const NONE_READY: Duration = Duration::from_secs(1);
 
+/// Of one file of the spool, bytes.
+const FILE_BYTES: usize = 4 << 20;
+
 /// Where a spool is kept, and how large it may be.
 #[derive(Clone, Debug)]
 pub(crate) struct SpoolConfig {
@@ -73,9 +76,32 @@ impl Disk {
         self.spool.clone()
     }
 
+    /// When it is to be opened, if it could not be so far: what an earlier agent left in it waits for that.
+    pub(super) fn opens_at(&self) -> Option<Instant> {
+        let is_missing = self.is_wanted() && self.spool.is_none();
+        is_missing.then(|| self.paused_until.unwrap_or_else(Instant::now))
+    }
+
+    /// Opens it, if it could not be so far.
+    pub(super) async fn reopen(&mut self) {
+        if self.opens_at().is_some_and(|at| at <= Instant::now()) {
+            let _ = self.with(|_| Ok(())).await;
+        }
+    }
+
     /// There is to be one.
     pub(super) fn is_wanted(&self) -> bool {
         self.config.most_bytes > 0
+    }
+
+    /// How much goes into one file, bytes: a small spool drops a quarter of it at a time, and not all.
+    pub(super) fn file_bytes(&self) -> usize {
+        usize::try_from(self.config.most_bytes / 4).map_or(FILE_BYTES, |most| most.min(FILE_BYTES))
+    }
+
+    /// Whether it is large enough for this one.
+    pub(super) fn has_place_for(&self, parcel: &Parcel) -> bool {
+        parcel.packed_bytes() as u64 <= self.config.most_bytes
     }
 
     /// Whether something can be put there now.

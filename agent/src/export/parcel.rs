@@ -14,6 +14,9 @@ use tokio::time::Instant;
 /// The server rejects what began more than an hour ago. A profile that would get there later than this is given up.
 pub(super) const OLDEST: Duration = Duration::from_secs(59 * 60);
 
+/// More than the headers of a file and of a profile in it, and those of its fields, take.
+const HEADERS: usize = 96;
+
 /// A profile as it is sent, whether it comes from memory or from the spool.
 #[derive(Clone, Debug)]
 pub(super) struct Parcel {
@@ -98,6 +101,11 @@ impl Parcel {
         })
     }
 
+    /// What it takes on disk at most, as a file of its own.
+    pub(super) fn packed_bytes(&self) -> usize {
+        self.request.body.len() + self.service.len() + HEADERS
+    }
+
     /// What goes on disk of it.
     pub(super) fn pack(&self, is_on_its_way: bool) -> Entrusted {
         let packed = Packed {
@@ -178,14 +186,16 @@ impl Parcel {
         if self.start >= oldest(now_nanos) {
             return None;
         }
-        let message = "the server takes nothing that began an hour ago".to_owned();
-        Some(match self.sent {
+        Some(self.dropped("too_old", "the server takes nothing that began an hour ago"))
+    }
+
+    /// What becomes of it if it is given up for a reason that is not the server's.
+    pub(super) fn dropped(&self, reason: &'static str, message: &str) -> Fate {
+        let message = message.to_owned();
+        match self.sent {
             Sent::Once => Fate::Unknown(message),
-            _ => Fate::Dropped(Refusal {
-                reason: "too_old",
-                message,
-            }),
-        })
+            _ => Fate::Dropped(Refusal { reason, message }),
+        }
     }
 }
 

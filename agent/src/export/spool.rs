@@ -84,6 +84,8 @@ pub(super) struct Wanted {
     pub(super) now: Instant,
     /// Profiles that began before this are too old, nanoseconds since the Unix epoch.
     pub(super) oldest: i64,
+    /// Profiles that began at this time or later are live.
+    pub(super) live: i64,
     pub(super) profiles: usize,
     /// Of payload; one profile may be more.
     pub(super) bytes: usize,
@@ -93,8 +95,10 @@ pub(super) struct Wanted {
 /// Which profiles are taken first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
-    /// The oldest.
-    Oldest,
+    /// The oldest of those that are live, and no other.
+    Live,
+    /// Those that are live, then the oldest.
+    LiveFirst,
     /// The oldest, but none that was tried.
     Untried,
     /// Those that were tried least.
@@ -286,17 +290,19 @@ impl Spool {
                 if slot.not_before.is_some_and(|at| at > wanted.now) {
                     continue;
                 }
-                candidates.push((at, place, slot.tries(), slot.entry.length()));
+                let is_live = slot.entry.start >= wanted.live;
+                candidates.push((at, place, slot.tries(), is_live, slot.entry.length()));
             }
         }
         match wanted.order {
-            Order::Oldest => {}
-            Order::Untried => candidates.retain(|(_, _, tries, _)| *tries == 0),
-            Order::LeastTried => candidates.sort_by_key(|(_, _, tries, _)| *tries),
+            Order::Live => candidates.retain(|(_, _, _, is_live, _)| *is_live),
+            Order::LiveFirst => candidates.sort_by_key(|(_, _, _, is_live, _)| !is_live),
+            Order::Untried => candidates.retain(|(_, _, tries, _, _)| *tries == 0),
+            Order::LeastTried => candidates.sort_by_key(|(_, _, tries, _, _)| *tries),
         }
         let mut chosen: Vec<(usize, Vec<usize>)> = Vec::new();
         let mut bytes = 0;
-        for (at, place, _, length) in candidates.into_iter().take(wanted.profiles) {
+        for (at, place, _, _, length) in candidates.into_iter().take(wanted.profiles) {
             bytes += length;
             if bytes > wanted.bytes && !chosen.is_empty() {
                 break;

@@ -12,9 +12,10 @@ fn all() -> Wanted {
     Wanted {
         now: Instant::now(),
         oldest: 0,
+        live: i64::MAX,
         profiles: usize::MAX,
         bytes: usize::MAX,
-        order: Order::Oldest,
+        order: Order::LiveFirst,
     }
 }
 
@@ -191,7 +192,7 @@ fn bounded_in_time() {
         oldest: 100,
         ..all()
     };
-    assert_eq!(take(&mut spool, wanted), [100, i64::MAX]);
+    assert_eq!(take(&mut spool, wanted), [i64::MAX, 100]);
     assert_eq!(spool.losses().too_old, 2);
     assert_eq!(files(&directory).len(), 2);
 }
@@ -220,6 +221,23 @@ fn what_is_taken() {
     assert_eq!(take(&mut spool, bytes), [3]);
 }
 
+/// What is live comes before what is older, and can be had alone.
+#[test]
+fn live_ones_come_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [1, 2, 8, 9, 3]);
+    let some = |order, profiles| Wanted {
+        live: 8,
+        profiles,
+        order,
+        ..all()
+    };
+    assert_eq!(take(&mut spool, some(Order::LiveFirst, 1)), [8]);
+    assert_eq!(take(&mut spool, some(Order::Live, 9)), [9]);
+    assert!(take(&mut spool, some(Order::Live, 9)).is_empty());
+    assert_eq!(take(&mut spool, some(Order::LiveFirst, 9)), [1, 2, 3]);
+}
+
 /// What is to wait is not taken before its time, in whatever order, and stands in nobody's way.
 #[test]
 fn waits_are_kept() {
@@ -238,7 +256,7 @@ fn waits_are_kept() {
     };
     spool.settle(&[waits]).unwrap();
     assert_eq!(take(&mut spool, all()), [2]);
-    for order in [Order::Oldest, Order::Untried, Order::LeastTried] {
+    for order in [Order::LiveFirst, Order::Untried, Order::LeastTried] {
         assert!(take(&mut spool, Wanted { order, ..all() }).is_empty());
     }
     assert_eq!(spool.waiting(), 1);

@@ -127,7 +127,7 @@ impl Stage {
             .labels
             .iter()
             .find(|label| label.name == "service_name");
-        let profile = pprof_proto::encode::decode(&series.samples[0].raw_profile, 1 << 20).unwrap();
+        let profile = pprof_proto::encode::decode(&series.samples[0].raw_profile, 4 << 20).unwrap();
         let key = (service.unwrap().value.clone(), profile.time_nanos);
         *self.stored.lock().unwrap().entry(key).or_default() += 1;
     }
@@ -167,6 +167,17 @@ pub(super) fn answer(status: u16, message: &str) -> Outcome {
     })
 }
 
+/// Everything as it is by default, with a spool in `directory` or none.
+pub(super) fn spooled(directory: Option<&TempDir>) -> PyroscopeConfig {
+    let mut config = config("http://unused");
+    config.limits = PushLimits::default();
+    if let Some(directory) = directory {
+        config.spool.path = directory.path().join("spool");
+        config.spool.most_bytes = 256 << 20;
+    }
+    config
+}
+
 /// An exporter in simulated time.
 pub(super) struct Play {
     pub(super) exporter: Exporter,
@@ -179,26 +190,20 @@ impl Play {
     /// One whose clock began at `begin`, with a spool in `directory` or none.
     pub(super) fn start(stage: &Arc<Stage>, begin: Instant, directory: Option<&TempDir>) -> Play {
         let clock: Clock = Box::new(move || BEGIN + begin.elapsed().as_nanos() as i64);
-        Play::start_at(stage.server(clock), stage, begin, directory)
+        Play::start_at(&spooled(directory), stage.server(clock), stage, begin)
     }
 
-    /// The same with another server than the stage.
+    /// The same with a configuration, and with another server than the stage.
     pub(super) fn start_at(
+        config: &PyroscopeConfig,
         server: Server,
         stage: &Arc<Stage>,
         begin: Instant,
-        directory: Option<&TempDir>,
     ) -> Play {
-        let mut config = config("http://unused");
-        config.limits = PushLimits::default();
-        if let Some(directory) = directory {
-            config.spool.path = directory.path().join("spool");
-            config.spool.most_bytes = 256 << 20;
-        }
         let mut registry = Registry::default();
         let metrics = ExportMetrics::new(&mut registry);
         Play {
-            exporter: Exporter::with(&config, "node-1", metrics, server),
+            exporter: Exporter::with(config, "node-1", metrics, server),
             registry,
             begin,
             stage: Arc::clone(stage),
@@ -237,8 +242,12 @@ impl Play {
 }
 
 pub(super) fn profile_at(service: &str, start: i64) -> Arc<OwnerProfile> {
-    let sound = profile(service);
-    let mut pprof = pprof_proto::encode::decode(&sound.pprof, 1 << 20).unwrap();
+    padded_at(service, start, 0)
+}
+
+pub(super) fn padded_at(service: &str, start: i64, padding: usize) -> Arc<OwnerProfile> {
+    let sound = padded_profile(service, padding);
+    let mut pprof = pprof_proto::encode::decode(&sound.pprof, 4 << 20).unwrap();
     pprof.time_nanos = start;
     Arc::new(OwnerProfile {
         start_unix_nanos: start,
