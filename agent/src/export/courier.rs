@@ -209,10 +209,7 @@ impl Courier {
     /// Looks whether the server is there, if it will be some time until something is sent.
     fn look(&mut self) {
         let now = Instant::now();
-        let waits = self
-            .queue
-            .due()
-            .is_some_and(|due| due > now + rescue::PATIENCE);
+        let waits = self.queue.due().is_some_and(|due| due > now);
         if waits && self.looks.is_empty() && self.health.out_since().is_none() {
             let sender = Arc::clone(&self.sender);
             self.looks
