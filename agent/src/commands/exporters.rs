@@ -87,9 +87,9 @@ fn credentials(destination: &Destination) -> Credentials {
 }
 
 /// Lets all of them send what is left, for no longer than `limit`, and returns how many profiles that cut short.
-pub(super) async fn flush(exporters: Vec<Exporter>, limit: Duration) -> u64 {
+pub(super) async fn flush(exporters: &[Exporter], limit: Duration) -> u64 {
     let flushed: Vec<_> = exporters
-        .into_iter()
+        .iter()
         .map(|exporter| tokio::spawn(exporter.flush(limit)))
         .collect();
     let mut left = 0;

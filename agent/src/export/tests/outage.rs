@@ -235,8 +235,9 @@ impl Play {
     /// The process dies a second after the end of an interval: nothing is flushed, nothing said.
     pub(super) async fn killed(self) -> Counts {
         sleep(Duration::from_secs(1)).await;
-        self.exporter.task.abort();
-        let _ = self.exporter.task.await;
+        let task = self.exporter.task.lock().unwrap().take().unwrap();
+        task.abort();
+        let _ = task.await;
         Counts::of(&self.registry)
     }
 }
@@ -370,12 +371,16 @@ async fn a_killed_agent_loses_the_interval_in_progress() {
 /// The same for the first interval of an outage, which nobody has noticed because it is not this host's turn to send yet.
 #[tokio::test(start_paused = true)]
 async fn an_unnoticed_outage_is_noticed() {
-    for mood in [Mood::Refuses, Mood::Hangs] {
+    let moods = [Mood::Refuses, Mood::Hangs];
+    for (mood, jitter) in moods
+        .into_iter()
+        .flat_map(|mood| [(mood, 5000), (mood, 500)])
+    {
         let directory = directory();
         let stage = Stage::new(WELL);
         let begin = Instant::now();
         let mut first = Play::start(&stage, begin, Some(&directory));
-        first.exporter.jitter = Duration::from_secs(5);
+        first.exporter.jitter = Duration::from_millis(jitter);
         first.intervals(2).await;
         sleep(INTERVAL - Duration::from_secs(1)).await;
         stage.becomes(mood);
