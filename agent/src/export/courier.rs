@@ -89,7 +89,7 @@ impl Courier {
     /// Delivers until the queue is closed and all that is in memory has its fate or is on disk, or until `halt`.
     pub(super) async fn run(mut self, halt: Arc<Notify>) {
         loop {
-            self.disk.reopen().await;
+            self.disk.open().await;
             if self.is_in_trouble(Instant::now()) {
                 self.rescue().await;
             }

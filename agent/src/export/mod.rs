@@ -97,7 +97,7 @@ impl Exporter {
         let limits = config.limits.clone();
         let metrics = metrics.of(&config.name);
         let complaints = Arc::new(complaints::Complaints::of(&config.name));
-        let disk = Disk::open(
+        let disk = Disk::new(
             config.spool.clone(),
             metrics.clone(),
             Arc::clone(&complaints),

@@ -49,6 +49,18 @@ pub(super) struct Taken {
     pub(super) payload: Vec<u8>,
 }
 
+impl Taken {
+    /// It was not sent after all.
+    pub(super) fn unsent(&self) -> Settled {
+        Settled {
+            ticket: self.ticket,
+            sent: self.sent,
+            strikes: self.strikes,
+            not_before: None,
+        }
+    }
+}
+
 /// What came of a profile on disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settled {
