@@ -207,7 +207,7 @@ pub(crate) struct AgentArgs {
 
     /// debuginfod servers to fetch missing debug files from, several with spaces between [default: none, nothing leaves the
     /// host]
-    #[arg(long, value_name = "URLS", value_parser = value::server_urls)]
+    #[arg(long, value_name = "URLS", value_parser = value::UrlParser(value::server_urls))]
     pub(crate) debuginfod_url: Option<ServerUrls>,
 
     /// Where container runtimes are asked for the names of containers.
@@ -219,7 +219,7 @@ pub(crate) struct AgentArgs {
     pub(crate) owners: OwnerArgs,
 
     /// Pyroscope server to push to [default: none, nothing leaves the host]
-    #[arg(long, value_name = "URL", value_parser = value::server_url)]
+    #[arg(long, value_name = "URL", value_parser = value::UrlParser(value::server_url))]
     pub(crate) pyroscope_url: Option<Url>,
 
     /// Time between pushes, a multiple of 5s; 15s is the smallest step Grafana draws

@@ -1,8 +1,11 @@
 //! Parsers of single values; their errors end clap's sentence "invalid value '...' for '--...': ...".
 
 use crate::sampling::WINDOW;
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use reqwest::Url;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -69,6 +72,37 @@ pub(crate) fn server_url(text: &str) -> Result<Url, &'static str> {
         );
     }
     Ok(url)
+}
+
+/// What may be shown of a text that is meant to be a URL, or several: passwords stand before the last `@`.
+pub(crate) fn without_userinfo(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("...@{rest}"),
+        None => text.to_owned(),
+    }
+}
+
+/// The same as a parser of flags, whose errors show no password.
+#[derive(Clone)]
+pub(super) struct UrlParser<T>(pub(super) fn(&str) -> Result<T, &'static str>);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for UrlParser<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        let text = value.to_string_lossy();
+        (self.0)(&text).map_err(|why| {
+            let flag = arg.map(Arg::to_string).unwrap_or_default();
+            let shown = without_userinfo(&text);
+            let message = format!("invalid value '{shown}' for '{flag}': {why}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
 }
 
 /// Tenant by the rules of the server (and of Mimir, Loki and Tempo, which share them).
@@ -329,6 +363,22 @@ mod tests {
         ] {
             assert!(server_url(text).is_err(), "{text}");
         }
+    }
+
+    /// An error about a URL shows neither user nor password, whatever else is wrong with it; one without them is shown whole.
+    #[test]
+    fn no_error_shows_a_password() {
+        for text in ["http://u:hunter2@a", "ftp://u:hunter2@a", "u:hunter2@a?"] {
+            let error = UrlParser(server_url)
+                .parse_ref(&Command::new("x"), None, OsStr::new(text))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("...@a") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+        assert_eq!(without_userinfo("ftp://a"), "ftp://a");
     }
 
     /// One, several, and none.

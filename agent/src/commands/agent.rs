@@ -75,8 +75,7 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
         }
     });
     parts.stop();
-    let exporters = Arc::into_inner(exporters).unwrap_or_default();
-    let left = runtime.block_on(exporters::flush(exporters, FLUSH));
+    let left = runtime.block_on(exporters::flush(&exporters, FLUSH));
     if left > 0 {
         tracing::warn!("{left} profiles could not be pushed before the end, nor kept on disk");
     }

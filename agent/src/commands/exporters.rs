@@ -56,6 +56,8 @@ fn config(destination: &Destination, args: &AgentArgs) -> PyroscopeConfig {
             burst: destination.burst.unwrap_or(args.push_burst),
             timeout: destination.timeout.unwrap_or(defaults.timeout),
             last_try: 2 * args.push_interval,
+            // Its own, and two to be named, to wait for this host's turn and to be sent.
+            live: 3 * args.push_interval,
             ..defaults
         },
         spool: SpoolConfig {
@@ -85,9 +87,9 @@ fn credentials(destination: &Destination) -> Credentials {
 }
 
 /// Lets all of them send what is left, for no longer than `limit`, and returns how many profiles that cut short.
-pub(super) async fn flush(exporters: Vec<Exporter>, limit: Duration) -> u64 {
+pub(super) async fn flush(exporters: &[Exporter], limit: Duration) -> u64 {
     let flushed: Vec<_> = exporters
-        .into_iter()
+        .iter()
         .map(|exporter| tokio::spawn(exporter.flush(limit)))
         .collect();
     let mut left = 0;

@@ -97,8 +97,16 @@ impl Destination {
     /// Checks what concerns several values, or values that no error may show. `prefix` is what the names of settings begin with.
     pub(crate) fn check(&self, prefix: &str) -> Result<(), String> {
         self.check_credentials(prefix)?;
+        let has_credentials = self.bearer_token.is_some()
+            || self.bearer_token_file.is_some()
+            || self.basic_auth_user.is_some();
         for (name, value) in &self.headers {
             check_header(name, value)?;
+            if has_credentials && name.eq_ignore_ascii_case("authorization") {
+                return Err(format!(
+                    "headers: {name} and {prefix}bearer_token or {prefix}basic_auth_user exclude each other: give one of them"
+                ));
+            }
         }
         if self.client_cert_file.is_some() != self.client_key_file.is_some() {
             return Err(format!(
@@ -197,7 +205,11 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 }
 
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    parsed(deserializer, value::server_url)
+    let text = String::deserialize(deserializer)?;
+    value::server_url(&text).map_err(|why| {
+        let shown = value::without_userinfo(&text);
+        D::Error::custom(format!("invalid value {shown:?}: {why}"))
+    })
 }
 
 fn tenant_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -81,19 +81,25 @@ impl PushClient {
         let outcome = self.push_as(authorization.as_ref(), body.clone()).await;
         let is_unknown =
             matches!(&outcome, Outcome::Answered(answer) if matches!(answer.status, 401 | 403));
+        if !is_unknown {
+            return outcome;
+        }
         // The token may have been replaced while the push was on its way. That one was refused, so it may be repeated.
         match self.authorization.header().await {
-            Ok(newer) if is_unknown && newer != authorization => {
-                self.push_as(newer.as_ref(), body).await
-            }
+            Ok(newer) if newer != authorization => self.push_as(newer.as_ref(), body).await,
             _ => outcome,
         }
     }
 
-    /// Whether anybody answers there, whatever it is; if not, how that ended.
+    /// Whether anybody answers there, and not only a proxy for a server that is away; if not, how that ended.
     pub(super) async fn reach(&self) -> Option<Outcome> {
-        let asked = self.http.head(self.ready.clone()).send().await;
-        asked.err().map(|error| failed(&error))
+        match self.http.head(self.ready.clone()).send().await {
+            Ok(response) if matches!(response.status().as_u16(), 502..=504) => {
+                Some(read_answer(response).await)
+            }
+            Ok(_) => None,
+            Err(error) => Some(failed(&error)),
+        }
     }
 
     async fn push_as(&self, authorization: Option<&HeaderValue>, body: Bytes) -> Outcome {
@@ -205,6 +211,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use super::*;
     use reqwest::header::HeaderValue;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
 
     fn parsed(text: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
@@ -224,5 +233,28 @@ mod tests {
         assert!(parsed(&in_a_minute).is_some_and(|wait| wait > Duration::from_secs(50)));
         assert_eq!(parsed("soon"), None);
         assert_eq!(parsed("-1"), None);
+    }
+
+    /// A proxy that answers for a server which is away is no server; whatever else answers is one.
+    #[tokio::test]
+    async fn reached_is_who_answers_for_itself() {
+        for (status, is_there) in [
+            (200, true),
+            (404, true),
+            (502, false),
+            (503, false),
+            (504, false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let serving = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]).unwrap();
+                write!(stream, "HTTP/1.1 {status} x\r\nconnection: close\r\n\r\n").unwrap();
+            });
+            let client = PushClient::new(&crate::export::tests::config(&url)).unwrap();
+            assert_eq!(client.reach().await.is_none(), is_there, "{status}");
+            serving.join().unwrap();
+        }
     }
 }

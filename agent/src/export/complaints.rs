@@ -41,7 +41,7 @@ impl Complaints {
     /// A profile of `service` was given up: said once for each `reason`.
     pub(super) fn given_up(&self, reason: &'static str, service: &str, message: &str) {
         if self.said().lost.insert(reason) {
-            let message = printable(message);
+            let message = printable(message, MESSAGE_BYTES);
             warn!(
                 "{}: a profile of {service:?} was given up ({reason}: {message}); further ones are only counted",
                 self.destination
@@ -53,7 +53,7 @@ impl Complaints {
     /// minutes.
     pub(super) fn waits(&self, code: &str, message: &str) {
         if self.is_news(Instant::now()) {
-            let message = printable(message);
+            let message = printable(message, MESSAGE_BYTES);
             warn!(
                 "{} does not take profiles ({code}: {message}); they are kept and tried again",
                 self.destination
@@ -99,11 +99,11 @@ impl Complaints {
     }
 }
 
-/// One bounded line of `message`: it is the server's and may hold anything.
-fn printable(message: &str) -> String {
+/// One line of `message` of no more than `most_bytes`: it is the server's and may hold anything.
+pub(super) fn printable(message: &str, most_bytes: usize) -> String {
     let mut line = String::new();
     for character in message.chars() {
-        if line.len() + character.len_utf8() > MESSAGE_BYTES {
+        if line.len() + character.len_utf8() > most_bytes {
             break;
         }
         line.push(if character.is_control() {
@@ -123,8 +123,8 @@ mod tests {
     #[test]
     fn messages_are_one_bounded_line() {
         let hostile = "no\r\n2026-01-01 ERROR\u{1b}[2J";
-        assert_eq!(printable(hostile), "no  2026-01-01 ERROR [2J");
-        assert_eq!(printable(&"é".repeat(5000)).len(), 2048);
+        assert_eq!(printable(hostile, 100), "no  2026-01-01 ERROR [2J");
+        assert_eq!(printable(&"é".repeat(5000), 2049).len(), 2048);
     }
 
     /// One outage is one complaint, a later one another; one that comes and goes is quiet for ten minutes.

@@ -3,6 +3,7 @@
 use super::disk::SpoolConfig;
 use crate::secret::Secret;
 use anyhow::{Context, Result};
+use backon::ExponentialBuilder;
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -73,6 +74,9 @@ pub(crate) struct PushLimits {
     pub(crate) late_retry: Duration,
     /// How long, in an outage, the last try of a profile waits for another one to be sent instead: somewhat more than an interval.
     pub(crate) last_try: Duration,
+    /// A profile is live for so long from its begin, an interval included: from disk, too, it goes before the backlog, and with as many
+    /// pushes in flight as there may be.
+    pub(crate) live: Duration,
     /// Bytes of profiles that wait to be sent; the oldest are dropped for newer ones.
     pub(crate) queue_bytes: usize,
 }
@@ -88,8 +92,20 @@ impl Default for PushLimits {
             longest_backoff: Duration::from_secs(30),
             late_retry: Duration::from_secs(10),
             last_try: Duration::from_secs(30),
+            live: Duration::from_secs(45),
             queue_bytes: 16 << 20,
         }
+    }
+}
+
+impl PushLimits {
+    /// Waits that double from the first to the longest, with jitter, without end.
+    pub(super) fn waits(&self) -> ExponentialBuilder {
+        ExponentialBuilder::default()
+            .with_min_delay(self.first_backoff)
+            .with_max_delay(self.longest_backoff)
+            .with_jitter()
+            .without_max_times()
     }
 }
 

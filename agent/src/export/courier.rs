@@ -70,9 +70,8 @@ enum Event {
 
 impl Courier {
     pub(super) fn new(sender: Arc<Sender>, queue: Arc<Queue>, disk: Disk) -> Courier {
-        let limits = &sender.limits;
         Courier {
-            health: Health::new(limits.first_backoff, limits.longest_backoff),
+            health: Health::new(sender.limits.waits()),
             sender,
             queue,
             disk,
@@ -90,6 +89,7 @@ impl Courier {
     /// Delivers until the queue is closed and all that is in memory has its fate or is on disk, or until `halt`.
     pub(super) async fn run(mut self, halt: Arc<Notify>) {
         loop {
+            self.disk.open().await;
             if self.is_in_trouble(Instant::now()) {
                 self.rescue().await;
             }
@@ -165,6 +165,17 @@ impl Courier {
         while let Some(Ok(more)) = self.pushes.try_join_next() {
             ended.push(more);
         }
+        self.all_ended(ended).await;
+        if self.held_bytes() > self.sender.limits.queue_bytes {
+            if self.disk.is_usable(Instant::now()) {
+                self.rescue().await;
+            } else {
+                self.drop_oldest();
+            }
+        }
+    }
+
+    async fn all_ended(&mut self, ended: Vec<(u64, Outcome)>) {
         let mut settled = Vec::new();
         for (number, outcome) in ended {
             let Some(Flight { mut parcel, .. }) = self.flights.remove(&number) else {
@@ -172,7 +183,7 @@ impl Courier {
             };
             self.note(&outcome, parcel.request.size);
             let from_spool = parcel.ticket.is_some();
-            match parcel.pushed(&outcome, self.sender.limits.late_retry) {
+            match parcel.pushed(&outcome, &self.sender.limits) {
                 Next::Settled(fate) => {
                     if from_spool && matches!(fate, Fate::Stored) {
                         self.sender.metrics.spool_sent();
@@ -180,17 +191,13 @@ impl Courier {
                     settled.extend(parcel.ticket.map(Settled::done));
                     self.count(fate, &parcel.service);
                 }
-                Next::Later(wait) => match parcel.ticket {
-                    Some(ticket) => settled.push(Settled {
-                        ticket,
-                        sent: parcel.sent,
-                        strikes: parcel.strikes,
-                    }),
-                    None => {
-                        parcel.not_before = Instant::now() + wait;
-                        self.waiting.push_back(parcel);
+                Next::Later(wait) => {
+                    parcel.not_before = Instant::now() + wait;
+                    match parcel.unsettled() {
+                        Some(unsettled) => settled.push(unsettled),
+                        None => self.waiting.push_back(parcel),
                     }
-                },
+                }
             }
         }
         if self.health.out_since().is_some() {
@@ -202,10 +209,7 @@ impl Courier {
     /// Looks whether the server is there, if it will be some time until something is sent.
     fn look(&mut self) {
         let now = Instant::now();
-        let waits = self
-            .queue
-            .due()
-            .is_some_and(|due| due > now + rescue::PATIENCE);
+        let waits = self.queue.due().is_some_and(|due| due > now);
         if waits && self.looks.is_empty() && self.health.out_since().is_none() {
             let sender = Arc::clone(&self.sender);
             self.looks
@@ -257,14 +261,8 @@ impl Courier {
                 None => self.waiting.push_front(parcel),
             }
         }
-        let unsent = self.backlog.drain(..).filter_map(|parcel| {
-            Some(Settled {
-                ticket: parcel.ticket?,
-                sent: parcel.sent,
-                strikes: parcel.strikes,
-            })
-        });
-        unsent.collect()
+        let unsent = self.backlog.drain(..);
+        unsent.filter_map(|parcel| parcel.unsettled()).collect()
     }
 
     async fn settle(&mut self, outcomes: impl IntoIterator<Item = Settled>) {
@@ -274,7 +272,7 @@ impl Courier {
     /// When something is to be done that nothing else tells of. What cannot be done then must not be in it, or this would never sleep.
     fn wake_at(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut times = Vec::new();
+        let mut times = Vec::from_iter(self.disk.opens_at());
         if self.disk.is_wanted()
             && self.is_at_risk()
             && let Some(since) = self.trouble_since()
@@ -294,9 +292,12 @@ impl Courier {
                 parcel.not_before.max(at)
             }));
             times.extend(self.queue.due().map(|at| at.max(probe_at)));
-            if self.disk.waiting() > 0 && !self.queue.is_closed() && self.backlog_has_room() {
-                let paused = self.disk.paused_until();
-                times.push(paused.unwrap_or(now).max(probe_at));
+            if self.disk.waiting() > 0 && !self.queue.is_closed() {
+                let orders = self.orders(now).into_iter();
+                times.extend(orders.map(|(order, at)| {
+                    let ready = self.disk.takes_from(order);
+                    ready.map_or(at, |ready| ready.max(at))
+                }));
             }
         }
         times.into_iter().min()

@@ -22,13 +22,8 @@ struct Outage {
 }
 
 impl Health {
-    /// Of a server about which nothing bad is known, and which is asked again after a failure at intervals from `first` to `longest`.
-    pub(super) fn new(first: Duration, longest: Duration) -> Health {
-        let waits = ExponentialBuilder::default()
-            .with_min_delay(first)
-            .with_max_delay(longest)
-            .with_jitter()
-            .without_max_times();
+    /// Of a server about which nothing bad is known, and which is asked again after a failure at intervals that are `waits`.
+    pub(super) fn new(waits: ExponentialBuilder) -> Health {
         Health {
             waits,
             outage: None,
@@ -78,9 +73,15 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::config::PushLimits;
 
     fn health() -> Health {
-        Health::new(Duration::from_secs(1), Duration::from_secs(30))
+        let limits = PushLimits {
+            first_backoff: Duration::from_secs(1),
+            longest_backoff: Duration::from_secs(30),
+            ..PushLimits::default()
+        };
+        Health::new(limits.waits())
     }
 
     /// Waits double up to their longest; pushes that fail together are one failure; an answer ends it.

@@ -41,12 +41,15 @@ use courier::Courier;
 use disk::Disk;
 use queue::Queue;
 use sender::{Sender, Server};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+/// How long what is left may take to be put on disk at the end.
+const LAST_WRITES: Duration = Duration::from_secs(20);
 
 /// Pushes batches of profiles to one Pyroscope server.
 pub(crate) struct Exporter {
@@ -54,7 +57,8 @@ pub(crate) struct Exporter {
     sender: Arc<Sender>,
     jitter: Duration,
     halt: Arc<Notify>,
-    task: JoinHandle<()>,
+    /// None once it has been waited for.
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Exporter {
@@ -93,7 +97,7 @@ impl Exporter {
         let limits = config.limits.clone();
         let metrics = metrics.of(&config.name);
         let complaints = Arc::new(complaints::Complaints::of(&config.name));
-        let disk = Disk::open(
+        let disk = Disk::new(
             config.spool.clone(),
             metrics.clone(),
             Arc::clone(&complaints),
@@ -116,7 +120,7 @@ impl Exporter {
             sender,
             jitter: pace::jitter(node, config.interval),
             halt,
-            task,
+            task: Mutex::new(Some(task)),
         }
     }
 
@@ -129,14 +133,21 @@ impl Exporter {
 
     /// Sends what is queued, for no longer than `limit`, and puts the rest on disk. Returns how many profiles that cut short: never sent, or
     /// sent and not acknowledged, and not on disk either.
-    pub(crate) async fn flush(mut self, limit: Duration) -> u64 {
+    pub(crate) fn flush(&self, limit: Duration) -> impl Future<Output = u64> + Send + use<> {
         self.queue.close();
-        if timeout(limit, &mut self.task).await.is_err() {
-            self.halt.notify_one();
-            // An error would be a panic of the task, whose profiles nobody can count any more.
-            let _ = self.task.await;
+        let task = self.task.lock();
+        let task = task.unwrap_or_else(PoisonError::into_inner).take();
+        let (sender, halt) = (Arc::clone(&self.sender), Arc::clone(&self.halt));
+        async move {
+            if let Some(mut task) = task
+                && timeout(limit, &mut task).await.is_err()
+            {
+                halt.notify_one();
+                // An error would be a panic of the task, or a disk that hangs: nobody can count those profiles any more.
+                let _ = timeout(LAST_WRITES, task).await;
+            }
+            sender.abandoned.load(Ordering::Relaxed)
         }
-        self.sender.abandoned.load(Ordering::Relaxed)
     }
 }
 

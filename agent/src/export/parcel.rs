@@ -1,9 +1,11 @@
 //! One profile on its way to one server, and what follows for it from how a push of it ended.
 
+use super::config::PushLimits;
 use super::request::{Refusal, Request};
 use super::retry::{Decision, Outcome, RATE_LIMITED_RETRIES, decide};
-use super::spool::{Entrusted, Sent, Taken, Ticket};
+use super::spool::{Entrusted, Sent, Settled, Taken, Ticket};
 use crate::profile::OwnerProfile;
+use backon::BackoffBuilder;
 use bytes::Bytes;
 use prost::Message;
 use std::time::Duration;
@@ -11,6 +13,9 @@ use tokio::time::Instant;
 
 /// The server rejects what began more than an hour ago. A profile that would get there later than this is given up.
 pub(super) const OLDEST: Duration = Duration::from_secs(59 * 60);
+
+/// More than the headers of a file and of a profile in it, and those of its fields, take.
+const HEADERS: usize = 96;
 
 /// A profile as it is sent, whether it comes from memory or from the spool.
 #[derive(Clone, Debug)]
@@ -26,6 +31,7 @@ pub(super) struct Parcel {
     pub(super) strikes: u32,
     /// It has been sent by this process.
     pub(super) is_repeat: bool,
+    /// When it may be sent, again or at all.
     pub(super) not_before: Instant,
     /// Where it lies on disk, if it does.
     pub(super) ticket: Option<Ticket>,
@@ -95,6 +101,11 @@ impl Parcel {
         })
     }
 
+    /// What it takes on disk at most, as a file of its own.
+    pub(super) fn packed_bytes(&self) -> usize {
+        self.request.body.len() + self.service.len() + HEADERS
+    }
+
     /// What goes on disk of it.
     pub(super) fn pack(&self, is_on_its_way: bool) -> Entrusted {
         let packed = Packed {
@@ -109,19 +120,33 @@ impl Parcel {
                 self.sent
             },
             is_on_its_way,
+            strikes: self.strikes,
+            not_before: Some(self.not_before),
             start: self.start,
             payload: packed.encode_to_vec(),
         }
     }
 
-    /// Learns how a push of it ended. What may be with the server is sent once more after `late`, and so is what may be at fault itself.
-    pub(super) fn pushed(&mut self, outcome: &Outcome, late: Duration) -> Next {
+    /// How it goes back to disk, if it came from there.
+    pub(super) fn unsettled(&self) -> Option<Settled> {
+        Some(Settled {
+            ticket: self.ticket?,
+            sent: self.sent,
+            strikes: self.strikes,
+            not_before: Some(self.not_before),
+        })
+    }
+
+    /// Learns how a push of it ended. What may be with the server is sent once more, late, and so is what may be at fault itself.
+    pub(super) fn pushed(&mut self, outcome: &Outcome, limits: &PushLimits) -> Next {
         let wait = match decide(outcome, self.request.size) {
             Decision::Stored => return Next::Settled(Fate::Stored),
             Decision::Retry(after) => after,
             Decision::RetryRateLimited(after) if self.strikes < RATE_LIMITED_RETRIES => {
+                // The server takes smaller ones meanwhile: without a wait of its own, this one would use up its tries in a second.
+                let wait = limits.waits().build().nth(self.strikes as usize);
                 self.strikes += 1;
-                after
+                after.max(wait.unwrap_or_default())
             }
             Decision::RetryOnceLate if self.sent == Sent::Never => {
                 self.sent = if outcome.may_be_stored() {
@@ -129,7 +154,7 @@ impl Parcel {
                 } else {
                     Sent::Failed
                 };
-                late
+                limits.late_retry
             }
             Decision::RetryRateLimited(_) | Decision::RetryOnceLate | Decision::Drop => {
                 return Next::Settled(self.given_up(outcome));
@@ -161,14 +186,16 @@ impl Parcel {
         if self.start >= oldest(now_nanos) {
             return None;
         }
-        let message = "the server takes nothing that began an hour ago".to_owned();
-        Some(match self.sent {
+        Some(self.dropped("too_old", "the server takes nothing that began an hour ago"))
+    }
+
+    /// What becomes of it if it is given up for a reason that is not the server's.
+    pub(super) fn dropped(&self, reason: &'static str, message: &str) -> Fate {
+        let message = message.to_owned();
+        match self.sent {
             Sent::Once => Fate::Unknown(message),
-            _ => Fate::Dropped(Refusal {
-                reason: "too_old",
-                message,
-            }),
-        })
+            _ => Fate::Dropped(Refusal { reason, message }),
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! Whether a server would take pushes, by one of nothing: it stores nothing, and checks everything before that.
 
 use super::client::PushClient;
+use super::complaints::printable;
 use super::config::PyroscopeConfig;
 use super::retry::Outcome;
 use bytes::Bytes;
+
+/// What goes to a terminal of a message that came from outside.
+const MESSAGE_BYTES: usize = 200;
 
 /// What Pyroscope says to a push without a series.
 const NOTHING_PUSHED: &str = "no profiles received";
@@ -13,7 +17,7 @@ pub(crate) async fn probe(config: &PyroscopeConfig) -> Result<(), String> {
     let client = PushClient::new(config).map_err(|error| format!("{error:#}"))?;
     let url = &config.url;
     let outcome = client.push(Bytes::new()).await;
-    let message = outcome.message();
+    let message = printable(outcome.message(), MESSAGE_BYTES);
     match &outcome {
         Outcome::Answered(answer) => match answer.status {
             200 => Ok(()),

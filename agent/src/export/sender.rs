@@ -31,6 +31,9 @@ pub(super) struct Server {
     pub(super) clock: Clock,
 }
 
+/// Why a profile had to make room in memory.
+pub(super) const QUEUE_FULL: &str = "it takes profiles slower than they come, or not at all";
+
 pub(super) struct Sender {
     /// Name of this host.
     pub(super) node: String,
@@ -72,11 +75,10 @@ impl Sender {
 
     /// Counts a profile that had to make room in memory.
     pub(super) fn queue_full(&self, service: &str) {
-        let message = "it takes profiles slower than they come, or not at all";
         self.count(
             Fate::Dropped(Refusal {
                 reason: "queue_full",
-                message: message.to_owned(),
+                message: QUEUE_FULL.to_owned(),
             }),
             service,
         );

@@ -21,6 +21,7 @@ use segment::{Segment, Slot};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use tokio::time::Instant;
 
 /// A profile as it is put on disk.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub(super) struct Entrusted {
     pub(super) sent: Sent,
     /// It is on its way to the server: not to be taken before it is settled.
     pub(super) is_on_its_way: bool,
+    /// Times that the server refused it for now.
+    pub(super) strikes: u32,
+    /// Not to be taken before, if there is such a time.
+    pub(super) not_before: Option<Instant>,
     /// Begin, nanoseconds since the Unix epoch.
     pub(super) start: i64,
     pub(super) payload: Vec<u8>,
@@ -44,12 +49,26 @@ pub(super) struct Taken {
     pub(super) payload: Vec<u8>,
 }
 
+impl Taken {
+    /// It was not sent after all.
+    pub(super) fn unsent(&self) -> Settled {
+        Settled {
+            ticket: self.ticket,
+            sent: self.sent,
+            strikes: self.strikes,
+            not_before: None,
+        }
+    }
+}
+
 /// What came of a profile on disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settled {
     pub(super) ticket: Ticket,
     pub(super) sent: Sent,
     pub(super) strikes: u32,
+    /// Not to be taken before, if there is such a time.
+    pub(super) not_before: Option<Instant>,
 }
 
 impl Settled {
@@ -59,6 +78,7 @@ impl Settled {
             ticket,
             sent: Sent::Done,
             strikes: 0,
+            not_before: None,
         }
     }
 }
@@ -73,8 +93,11 @@ pub(super) struct Ticket {
 /// How much to take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
+    pub(super) now: Instant,
     /// Profiles that began before this are too old, nanoseconds since the Unix epoch.
-    pub(super) not_before: i64,
+    pub(super) oldest: i64,
+    /// Profiles that began at this time or later are live.
+    pub(super) live: i64,
     pub(super) profiles: usize,
     /// Of payload; one profile may be more.
     pub(super) bytes: usize,
@@ -82,10 +105,12 @@ pub(super) struct Wanted {
 }
 
 /// Which profiles are taken first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
-    /// The oldest.
-    Oldest,
+    /// The oldest of those that are live, and no other.
+    Live,
+    /// Those that are live, then the oldest.
+    LiveFirst,
     /// The oldest, but none that was tried.
     Untried,
     /// Those that were tried least.
@@ -146,6 +171,11 @@ impl Spool {
     fn adopt(&mut self, number: u64) -> io::Result<()> {
         let file = self.directory.read(number)?;
         let (mut entries, lost) = format::scan(&file)?;
+        // What somebody has put behind the profiles is no reason to drop others for its size.
+        let bytes = format::end(&entries);
+        if file.metadata()?.len() > bytes {
+            file.set_len(bytes)?;
+        }
         self.losses.corrupt += lost as u64;
         for entry in &mut entries {
             // Nobody was left to write down the answer.
@@ -158,7 +188,7 @@ impl Spool {
         file.sync_data()?;
         let segment = Segment {
             number,
-            bytes: file.metadata()?.len(),
+            bytes,
             slots: entries.into_iter().map(Slot::of).collect(),
         };
         self.bytes += segment.bytes;
@@ -191,6 +221,8 @@ impl Spool {
             .zip(profiles)
             .map(|(entry, profile)| Slot {
                 is_on_its_way: profile.is_on_its_way,
+                strikes: profile.strikes,
+                not_before: profile.not_before,
                 ..Slot::of(entry)
             });
         self.segments.push_back(Segment {
@@ -241,7 +273,12 @@ impl Spool {
         let mut taken = Vec::new();
         for (at, slots) in self.choose(wanted) {
             if let Some(segment) = self.segments.get_mut(at) {
-                taken.extend(segment.take(&slots, &self.directory, &mut self.losses)?);
+                match segment.take(&slots, &self.directory, &mut self.losses) {
+                    Ok(more) => taken.extend(more),
+                    Err(error) if taken.is_empty() => return Err(error),
+                    // What was taken is marked, and must be sent; the error comes again.
+                    Err(_) => break,
+                }
             }
         }
         self.remove_done();
@@ -256,23 +293,28 @@ impl Spool {
                 if !slot.waits() {
                     continue;
                 }
-                if slot.entry.start < wanted.not_before {
+                if slot.entry.start < wanted.oldest {
                     self.losses.aged(slot.entry.sent);
                     // Its file goes when all of it is done, and is as old as this one.
                     slot.entry.sent = Sent::Done;
                     continue;
                 }
-                candidates.push((at, place, slot.tries(), slot.entry.length()));
+                if slot.not_before.is_some_and(|at| at > wanted.now) {
+                    continue;
+                }
+                let is_live = slot.entry.start >= wanted.live;
+                candidates.push((at, place, slot.tries(), is_live, slot.entry.length()));
             }
         }
         match wanted.order {
-            Order::Oldest => {}
-            Order::Untried => candidates.retain(|(_, _, tries, _)| *tries == 0),
-            Order::LeastTried => candidates.sort_by_key(|(_, _, tries, _)| *tries),
+            Order::Live => candidates.retain(|(_, _, _, is_live, _)| *is_live),
+            Order::LiveFirst => candidates.sort_by_key(|(_, _, _, is_live, _)| !is_live),
+            Order::Untried => candidates.retain(|(_, _, tries, _, _)| *tries == 0),
+            Order::LeastTried => candidates.sort_by_key(|(_, _, tries, _, _)| *tries),
         }
         let mut chosen: Vec<(usize, Vec<usize>)> = Vec::new();
         let mut bytes = 0;
-        for (at, place, _, length) in candidates.into_iter().take(wanted.profiles) {
+        for (at, place, _, _, length) in candidates.into_iter().take(wanted.profiles) {
             bytes += length;
             if bytes > wanted.bytes && !chosen.is_empty() {
                 break;
@@ -295,6 +337,7 @@ impl Spool {
                     slot.entry.sent = settled.sent;
                     slot.is_on_its_way = false;
                     slot.strikes = settled.strikes;
+                    slot.not_before = settled.not_before;
                 }
                 // It had to make room meanwhile.
                 None => self.losses.gone(settled.sent),

@@ -130,6 +130,16 @@ fn bad_tables() {
             "give tenant_id instead",
         ),
         (
+            "url = 'http://b'\nbearer_token = 'x'\nheaders = { authorization = 'y' }\n",
+            4,
+            "exclude each other",
+        ),
+        (
+            "url = 'http://u:sesame@b'\n",
+            5,
+            "invalid value \"...@b\": give user and password",
+        ),
+        (
             "url = 'http://b'\nheaders = { 'a b' = 'x' }\n",
             4,
             "is no name of a header",

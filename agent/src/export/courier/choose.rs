@@ -6,7 +6,7 @@ use crate::export::spool::{Order, Settled, Wanted};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Pushes of the backlog at the same time. A fleet comes back at once, and what a server lets wait for longer than the timeout would be
+/// Pushes of the backlog at the same time, which is what is on disk and older than live profiles are. A fleet comes back at once, and what a server lets wait for longer than the timeout would be
 /// stored twice.
 const BACKLOG_IN_FLIGHT: usize = 8;
 
@@ -39,14 +39,31 @@ impl Courier {
         if let Some(parcel) = self.next_of_memory(now) {
             return Some(parcel);
         }
-        if !self.backlog_has_room() {
-            return None;
+        let is_live = |parcel: &Parcel| parcel.start >= self.live_since();
+        if !self.backlog.front().is_some_and(is_live) {
+            let taken = self.take(BACKLOG_IN_FLIGHT, self.order()).await;
+            for parcel in taken.into_iter().rev() {
+                self.backlog.push_front(parcel);
+            }
         }
-        if self.backlog.is_empty() {
-            let taken = self.take(BACKLOG_IN_FLIGHT, Order::Oldest).await;
-            self.backlog.extend(taken);
+        let is_live = |parcel: &Parcel| parcel.start >= self.live_since();
+        let may_go = self.backlog_has_room() || self.backlog.front().is_some_and(is_live);
+        may_go.then(|| self.backlog.pop_front())?
+    }
+
+    /// What is taken from disk while the server takes profiles.
+    fn order(&self) -> Order {
+        if self.backlog.is_empty() && self.backlog_has_room() {
+            Order::LiveFirst
+        } else {
+            Order::Live
         }
-        self.backlog.pop_front()
+    }
+
+    /// What began before this is backlog, nanoseconds since the Unix epoch.
+    fn live_since(&self) -> i64 {
+        let live = self.sender.limits.live.as_nanos() as i64;
+        self.sender.now_nanos().saturating_sub(live)
     }
 
     /// What is sent in an outage: something that has not been tried or, if nothing like that comes for some time, what has been tried least.
@@ -67,6 +84,14 @@ impl Courier {
         }
         self.waiting.extend(parcel);
         from_disk
+    }
+
+    /// In which orders profiles are taken from disk, and from when on.
+    pub(super) fn orders(&self, now: Instant) -> Vec<(Order, Instant)> {
+        match (self.health.probe_at(), self.tried_at()) {
+            (Some(at), Some(tried_at)) => vec![(Order::Untried, at), (Order::LeastTried, tried_at)],
+            _ => vec![(self.order(), now)],
+        }
     }
 
     /// From when on what was tried is tried again in an outage: there may be no other try for it.
@@ -104,14 +129,17 @@ impl Courier {
     }
 
     async fn take(&mut self, profiles: usize, order: Order) -> Vec<Parcel> {
+        let now = Instant::now();
         if self.queue.is_closed()
             || self.disk.waiting() == 0
-            || !self.disk.is_usable(Instant::now())
+            || self.disk.takes_from(order).is_some_and(|at| at > now)
         {
             return Vec::new();
         }
         let wanted = Wanted {
-            not_before: oldest(self.sender.now_nanos()),
+            now,
+            oldest: oldest(self.sender.now_nanos()),
+            live: self.live_since(),
             profiles,
             bytes: BACKLOG_BYTES,
             order,
@@ -126,8 +154,10 @@ impl Courier {
         }
     }
 
-    pub(super) fn backlog_has_room(&self) -> bool {
-        let of_backlog = |flight: &&Flight| flight.parcel.ticket.is_some();
+    fn backlog_has_room(&self) -> bool {
+        let live_since = self.live_since();
+        let of_backlog =
+            |flight: &&Flight| flight.parcel.ticket.is_some() && flight.parcel.start < live_since;
         self.flights.values().filter(of_backlog).count() < BACKLOG_IN_FLIGHT
     }
 }

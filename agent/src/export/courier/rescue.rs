@@ -2,18 +2,13 @@
 
 use super::{Courier, Flight};
 use crate::export::parcel::{Fate, Parcel};
-use crate::export::request::Refusal;
-use crate::export::spool::Sent;
-use std::collections::VecDeque;
+use crate::export::sender::QUEUE_FULL;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A server answers in half a second; what has waited longer shall be on disk within a second.
 pub(super) const PATIENCE: Duration = Duration::from_millis(800);
-
-/// Of memory that goes into one file of the spool, bytes.
-const FILE_BYTES: usize = 4 << 20;
 
 impl Courier {
     /// Since when something is wrong with the server.
@@ -32,13 +27,19 @@ impl Courier {
     }
 
     pub(super) fn is_at_risk(&self) -> bool {
-        let in_flight = |flight: &Flight| flight.parcel.ticket.is_none();
-        !self.waiting.is_empty() || !self.queue.is_empty() || self.flights.values().any(in_flight)
+        !self.waiting.is_empty()
+            || !self.queue.is_empty()
+            || self.flights.values().any(|flight| self.can_keep(flight))
+    }
+
+    /// Whether what is in flight is to be put on disk, and can be.
+    fn can_keep(&self, flight: &Flight) -> bool {
+        flight.parcel.ticket.is_none() && self.disk.has_place_for(&flight.parcel)
     }
 
     /// Puts what is in memory on disk, what is in flight included.
     pub(super) async fn rescue(&mut self) {
-        while self.is_at_risk() {
+        while self.disk.is_wanted() && self.is_at_risk() {
             if self.health.out_since().is_some()
                 && self
                     .admission
@@ -73,40 +74,64 @@ impl Courier {
     /// What goes into one file: what is in flight, with its numbers, then the rest.
     fn collect(&mut self) -> (Vec<u64>, Vec<(Parcel, bool)>) {
         let (mut numbers, mut parcels, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let most = self.disk.file_bytes();
+        let fits = |bytes, parcel: &Parcel| bytes == 0 || bytes + parcel.packed_bytes() <= most;
         for (number, flight) in &self.flights {
-            if flight.parcel.ticket.is_none() && bytes < FILE_BYTES {
-                bytes += flight.parcel.request.body.len();
+            if self.can_keep(flight) && fits(bytes, &flight.parcel) {
+                bytes += flight.parcel.packed_bytes();
                 numbers.push(*number);
                 parcels.push((flight.parcel.clone(), true));
             }
         }
-        while bytes < FILE_BYTES {
-            let waiting = self.waiting.pop_front();
-            let Some(parcel) = waiting.or_else(|| self.next_of_queue(false)) else {
+        while let Some(parcel) = self.next_to_keep() {
+            if !fits(bytes, &parcel) {
+                self.waiting.push_front(parcel);
                 break;
-            };
-            bytes += parcel.request.body.len();
+            }
+            bytes += parcel.packed_bytes();
             parcels.push((parcel, false));
         }
         (numbers, parcels)
     }
 
+    /// The next of what waits in memory that can be put on disk.
+    fn next_to_keep(&mut self) -> Option<Parcel> {
+        loop {
+            let waiting = self.waiting.pop_front();
+            let parcel = waiting.or_else(|| self.next_of_queue(false))?;
+            if self.disk.has_place_for(&parcel) {
+                return Some(parcel);
+            }
+            let message = "it is larger than --spool-size";
+            self.count(parcel.dropped("spool_full", message), &parcel.service);
+        }
+    }
+
+    /// What waits in memory, bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        let bodies = self.waiting.iter().map(|parcel| parcel.request.body.len());
+        bodies.sum::<usize>() + self.queue.bytes()
+    }
+
     /// Keeps what waits in memory within its bound.
-    fn drop_oldest(&mut self) {
-        let held = |waiting: &VecDeque<Parcel>| -> usize {
-            waiting.iter().map(|parcel| parcel.request.body.len()).sum()
-        };
-        while held(&self.waiting) + self.queue.bytes() > self.sender.limits.queue_bytes
+    pub(super) fn drop_oldest(&mut self) {
+        while self.held_bytes() > self.sender.limits.queue_bytes
             && let Some(parcel) = self.waiting.pop_front()
         {
-            self.sender.queue_full(&parcel.service);
+            self.count(parcel.dropped("queue_full", QUEUE_FULL), &parcel.service);
         }
     }
 
     /// Puts on disk what is left in memory, and counts what cannot be.
     pub(super) async fn end(mut self) {
-        self.pushes.abort_all();
         self.looks.abort_all();
+        self.pushes.abort_all();
+        let mut ended = Vec::new();
+        while let Some(push) = self.pushes.join_next().await {
+            // What had ended before it could be aborted counts.
+            ended.extend(push);
+        }
+        self.all_ended(ended).await;
         let unsent = self.hold();
         self.settle(unsent).await;
         self.rescue().await;
@@ -115,12 +140,7 @@ impl Courier {
             .pop_front()
             .or_else(|| self.next_of_queue(false))
         {
-            let message = "the agent was stopped".to_owned();
-            let reason = "shutdown";
-            let fate = match parcel.sent {
-                Sent::Once => Fate::Unknown(message),
-                _ => Fate::Dropped(Refusal { reason, message }),
-            };
+            let fate = parcel.dropped("shutdown", "the agent was stopped");
             self.abandon(fate, &parcel.service);
         }
         let flights = std::mem::take(&mut self.flights);

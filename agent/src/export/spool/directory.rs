@@ -66,7 +66,7 @@ impl Directory {
             Ok(file)
         });
         if written.is_err() {
-            // Either of them may be there; what cannot even be removed is removed at the next start.
+            // Either of them may be there. If it cannot even be removed, the next start removes the one, and takes over the other.
             let _ = fs::unlinkat(&self.0, &new, AtFlags::empty());
             let _ = self.remove(number);
         }
@@ -116,11 +116,12 @@ fn is_half_written(name: &CStr) -> bool {
     digits.is_some_and(|digits| digits.len() == 20 && digits.bytes().all(|c| c.is_ascii_digit()))
 }
 
-/// Whether it is this file that is at fault, and not the disk.
+/// Whether it is this file that is at fault, and not the disk or this process: nothing makes it readable by waiting.
 pub(super) fn is_damage(error: &io::Error) -> bool {
-    // The last two are what a link and a directory in its place are answered by.
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
-    ) || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR))
+    !matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EMFILE | libc::ENFILE | libc::ENOMEM
+        )
+    )
 }

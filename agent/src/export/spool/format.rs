@@ -134,6 +134,13 @@ pub(super) fn scan(file: &File) -> io::Result<(Vec<Entry>, usize)> {
     Ok((entries, lost))
 }
 
+/// How long a file of these profiles is.
+pub(super) fn end(entries: &[Entry]) -> u64 {
+    entries.last().map_or(FILE_HEADER as u64, |last| {
+        last.payload_at() + u64::from(last.length)
+    })
+}
+
 fn read_header(file: &File, offset: u64) -> io::Result<Entry> {
     let damaged = || io::Error::from(io::ErrorKind::InvalidData);
     let mut header = [0; RECORD_HEADER];
@@ -171,10 +178,14 @@ impl Entry {
         header
     }
 
+    fn payload_at(&self) -> u64 {
+        u64::from(self.offset) + RECORD_HEADER as u64
+    }
+
     /// The payload in `file`, unless somebody has damaged it.
     pub(super) fn read(&self, file: &File) -> io::Result<Vec<u8>> {
         let mut payload = vec![0; self.length as usize];
-        file.read_exact_at(&mut payload, u64::from(self.offset) + RECORD_HEADER as u64)?;
+        file.read_exact_at(&mut payload, self.payload_at())?;
         if crc32fast::hash(&payload) != self.crc {
             return Err(io::ErrorKind::InvalidData.into());
         }

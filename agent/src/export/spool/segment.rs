@@ -5,6 +5,7 @@ use super::format::{Entry, Sent};
 use super::{Losses, Settled, Taken, Ticket};
 use std::fs::File;
 use std::io;
+use tokio::time::Instant;
 
 /// A file.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Slot {
     pub(super) is_on_its_way: bool,
     /// Times that the server refused it for now.
     pub(super) strikes: u32,
+    /// Not to be taken before, if there is such a time.
+    pub(super) not_before: Option<Instant>,
 }
 
 impl Slot {
@@ -30,6 +33,7 @@ impl Slot {
             entry,
             is_on_its_way: false,
             strikes: 0,
+            not_before: None,
         }
     }
 
@@ -93,7 +97,13 @@ impl Segment {
                 Err(error) => return Err(error),
             }
         }
-        file.sync_data()?;
+        match file.sync_data() {
+            Err(error) if is_damage(&error) => {
+                self.give_up(losses);
+                return Ok(Vec::new());
+            }
+            other => other?,
+        }
         for profile in &taken {
             if let Some(slot) = self.slots.get_mut(profile.ticket.slot) {
                 slot.is_on_its_way = true;
@@ -102,15 +112,18 @@ impl Segment {
         Ok(taken)
     }
 
-    /// Marks profiles of it.
+    /// Marks profiles of it. What is damaged cannot be marked, nor found again.
     pub(super) fn mark(&self, outcomes: &[Settled], directory: &Directory) -> io::Result<()> {
-        let file = directory.read(self.number)?;
-        for settled in outcomes {
-            if let Some(slot) = self.slots.get(settled.ticket.slot) {
-                slot.entry.mark(&file, settled.sent)?;
+        let marks = || {
+            let file = directory.read(self.number)?;
+            for settled in outcomes {
+                if let Some(slot) = self.slots.get(settled.ticket.slot) {
+                    unless_damaged(slot.entry.mark(&file, settled.sent))?;
+                }
             }
-        }
-        file.sync_data()
+            file.sync_data()
+        };
+        unless_damaged(marks())
     }
 
     /// The file is not what it was.
@@ -119,5 +132,12 @@ impl Segment {
             slot.entry.sent = Sent::Done;
             losses.corrupt += 1;
         }
+    }
+}
+
+fn unless_damaged(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if is_damage(&error) => Ok(()),
+        other => other,
     }
 }

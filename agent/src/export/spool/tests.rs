@@ -3,20 +3,28 @@
 use super::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::Command;
 use tempfile::TempDir;
 
-const ALL: Wanted = Wanted {
-    not_before: 0,
-    profiles: usize::MAX,
-    bytes: usize::MAX,
-    order: Order::Oldest,
-};
+fn all() -> Wanted {
+    Wanted {
+        now: Instant::now(),
+        oldest: 0,
+        live: i64::MAX,
+        profiles: usize::MAX,
+        bytes: usize::MAX,
+        order: Order::LiveFirst,
+    }
+}
 
 fn profile(start: i64) -> Entrusted {
     Entrusted {
         sent: Sent::Never,
         is_on_its_way: false,
+        strikes: 0,
+        not_before: None,
         start,
         payload: format!("profile {start}").into_bytes(),
     }
@@ -48,6 +56,7 @@ fn settled(ticket: Ticket, sent: Sent, strikes: u32) -> Settled {
         ticket,
         sent,
         strikes,
+        not_before: None,
     }
 }
 
@@ -69,8 +78,8 @@ fn survives_restarts_in_order() {
     let mut again = open(&directory);
     again.append(&[profile(4), profile(5)]).unwrap();
     assert_eq!(again.waiting(), 5);
-    assert_eq!(take(&mut again, ALL), [1, 2, 3, 4, 5]);
-    assert_eq!((again.waiting(), take(&mut again, ALL).len()), (0, 0));
+    assert_eq!(take(&mut again, all()), [1, 2, 3, 4, 5]);
+    assert_eq!((again.waiting(), take(&mut again, all()).len()), (0, 0));
 }
 
 /// What the server has is not there after a restart; what it refused for now is as it was.
@@ -81,7 +90,12 @@ fn outcomes_survive_restarts() {
     first
         .append(&[profile(1), profile(2), profile(3), profile(4)])
         .unwrap();
-    let tickets: Vec<Ticket> = first.take(ALL).unwrap().iter().map(|t| t.ticket).collect();
+    let tickets: Vec<Ticket> = first
+        .take(all())
+        .unwrap()
+        .iter()
+        .map(|t| t.ticket)
+        .collect();
     first
         .settle(&[
             settled(tickets[0], Sent::Done, 0),
@@ -91,7 +105,7 @@ fn outcomes_survive_restarts() {
         .unwrap();
     drop(first);
     let mut second = open(&directory);
-    let taken = second.take(ALL).unwrap();
+    let taken = second.take(all()).unwrap();
     let states: Vec<(i64, Sent)> = taken.iter().map(|t| (t.start, t.sent)).collect();
     // Of the last one the answer was never written down.
     assert_eq!(
@@ -114,7 +128,7 @@ fn nothing_is_sent_three_times() {
     for _ in 0..5 {
         let mut spool = open(&directory);
         unknown += spool.losses().unknown;
-        sent += take(&mut spool, ALL).len();
+        sent += take(&mut spool, all()).len();
     }
     assert_eq!((sent, unknown), (2, 1));
     assert!(files(&directory).is_empty());
@@ -131,10 +145,10 @@ fn in_flight_is_not_taken() {
         ..profile(1)
     };
     let tickets = first.append(&[flying, profile(2)]).unwrap();
-    assert_eq!(take(&mut first, ALL), [2]);
+    assert_eq!(take(&mut first, all()), [2]);
     drop(first);
     let mut second = open(&directory);
-    assert_eq!(second.take(ALL).unwrap()[0].sent, Sent::Once);
+    assert_eq!(second.take(all()).unwrap()[0].sent, Sent::Once);
     second
         .settle(&[settled(tickets[0], Sent::Once, 0)])
         .unwrap();
@@ -175,10 +189,10 @@ fn bounded_in_time() {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = spool(&directory, [i64::MIN, 99, 100, i64::MAX]);
     let wanted = Wanted {
-        not_before: 100,
-        ..ALL
+        oldest: 100,
+        ..all()
     };
-    assert_eq!(take(&mut spool, wanted), [100, i64::MAX]);
+    assert_eq!(take(&mut spool, wanted), [i64::MAX, 100]);
     assert_eq!(spool.losses().too_old, 2);
     assert_eq!(files(&directory).len(), 2);
 }
@@ -188,7 +202,10 @@ fn bounded_in_time() {
 fn what_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = spool(&directory, [1, 2, 3]);
-    let one = Wanted { profiles: 1, ..ALL };
+    let one = Wanted {
+        profiles: 1,
+        ..all()
+    };
     let ordered = |order| Wanted { order, ..one };
     let first = spool.take(one).unwrap()[0].ticket;
     spool.settle(&[settled(first, Sent::Never, 1)]).unwrap();
@@ -199,9 +216,55 @@ fn what_is_taken() {
     assert!(take(&mut spool, ordered(Order::Untried)).is_empty());
     assert_eq!(take(&mut spool, ordered(Order::LeastTried)), [1]);
     spool.append(&[profile(3)]).unwrap();
-    let bytes = Wanted { bytes: 1, ..ALL };
+    let bytes = Wanted { bytes: 1, ..all() };
     spool.append(&[profile(4)]).unwrap();
     assert_eq!(take(&mut spool, bytes), [3]);
+}
+
+/// What is live comes before what is older, and can be had alone.
+#[test]
+fn live_ones_come_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [1, 2, 8, 9, 3]);
+    let some = |order, profiles| Wanted {
+        live: 8,
+        profiles,
+        order,
+        ..all()
+    };
+    assert_eq!(take(&mut spool, some(Order::LiveFirst, 1)), [8]);
+    assert_eq!(take(&mut spool, some(Order::Live, 9)), [9]);
+    assert!(take(&mut spool, some(Order::Live, 9)).is_empty());
+    assert_eq!(take(&mut spool, some(Order::LiveFirst, 9)), [1, 2, 3]);
+}
+
+/// What is to wait is not taken before its time, in whatever order, and stands in nobody's way.
+#[test]
+fn waits_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [1, 2]);
+    let first = spool
+        .take(Wanted {
+            profiles: 1,
+            ..all()
+        })
+        .unwrap();
+    let later = all().now + std::time::Duration::from_secs(60);
+    let waits = Settled {
+        not_before: Some(later),
+        ..settled(first[0].ticket, Sent::Never, 1)
+    };
+    spool.settle(&[waits]).unwrap();
+    assert_eq!(take(&mut spool, all()), [2]);
+    for order in [Order::LiveFirst, Order::Untried, Order::LeastTried] {
+        assert!(take(&mut spool, Wanted { order, ..all() }).is_empty());
+    }
+    assert_eq!(spool.waiting(), 1);
+    let then = Wanted {
+        now: later,
+        ..all()
+    };
+    assert_eq!(take(&mut spool, then), [1]);
 }
 
 /// A damaged file, one that was cut, one that was replaced and one that is gone cost what was in them; so does what was never a file of
@@ -210,7 +273,7 @@ fn what_is_taken() {
 fn damage_costs_itself() {
     for restart in [false, true] {
         let directory = tempfile::tempdir().unwrap();
-        let mut first = spool(&directory, 1..=6);
+        let mut first = spool(&directory, 1..=7);
         let paths = files(&directory);
         let mut damaged = fs::read(&paths[0]).unwrap();
         *damaged.last_mut().unwrap() ^= 1;
@@ -218,9 +281,12 @@ fn damage_costs_itself() {
         fs::write(&paths[1], &fs::read(&paths[1]).unwrap()[..30]).unwrap();
         fs::write(&paths[2], "nonsense").unwrap();
         fs::remove_file(&paths[3]).unwrap();
-        symlink(&paths[5], &paths[3]).unwrap();
+        symlink(&paths[6], &paths[3]).unwrap();
         fs::remove_file(&paths[4]).unwrap();
         fs::create_dir(&paths[4]).unwrap();
+        fs::remove_file(&paths[5]).unwrap();
+        // What cannot be opened at all: ENXIO.
+        drop(UnixListener::bind(&paths[5]).unwrap());
         fs::write(directory.path().join("spool/notes.txt"), "mine").unwrap();
         fs::write(
             directory.path().join("spool/00000000000000000009.new"),
@@ -233,8 +299,8 @@ fn damage_costs_itself() {
             let left = files(&directory);
             assert!(left.iter().all(|path| path.extension().unwrap() != "new"));
         }
-        assert_eq!(take(&mut first, ALL), [6], "restart: {restart}");
-        assert_eq!(first.losses().corrupt, 5, "restart: {restart}");
+        assert_eq!(take(&mut first, all()), [7], "restart: {restart}");
+        assert_eq!(first.losses().corrupt, 6, "restart: {restart}");
     }
 }
 
@@ -252,4 +318,78 @@ fn foreign_directories_are_refused() {
     let link = directory.path().join("link");
     symlink(&path, &link).unwrap();
     refused(&link);
+}
+
+/// A damaged profile does not keep its neighbours from being marked as done: they are not sent again.
+#[test]
+fn marks_go_on_past_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = open(&directory);
+    first.append(&[profile(1), profile(2), profile(3)]).unwrap();
+    let taken = first.take(all()).unwrap();
+    let path = &files(&directory)[0];
+    let mut bytes = fs::read(path).unwrap();
+    let of_second = bytes
+        .windows(9)
+        .position(|text| text == b"profile 2")
+        .unwrap()
+        - 20;
+    bytes[of_second] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let done: Vec<_> = taken.iter().map(|t| Settled::done(t.ticket)).collect();
+    let _ = first.settle(&[done[1], done[0]]);
+    drop(first);
+    // Where the third one begins, nobody knows.
+    assert!(take(&mut open(&directory), all()).is_empty());
+}
+
+/// A file that the disk keeps from being read now: what was taken of others is sent, and nothing is stuck or lost.
+#[test]
+fn what_could_be_taken_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [1, 2]);
+    let path = files(&directory).remove(1);
+    let read_only = ReadOnly::new(&path);
+    assert_eq!(take(&mut spool, all()), [1]);
+    assert!(spool.take(all()).is_err());
+    drop(read_only);
+    assert_eq!(take(&mut spool, all()), [2]);
+    assert_eq!(spool.losses(), Losses::default());
+}
+
+/// A file that is mounted over itself, to be read only.
+struct ReadOnly<'a>(&'a Path);
+
+impl<'a> ReadOnly<'a> {
+    fn new(path: &'a Path) -> Self {
+        run(Command::new("mount").arg("--bind").args([path, path]));
+        let mounted = Self(path);
+        run(Command::new("mount")
+            .args(["-o", "remount,bind,ro"])
+            .arg(path));
+        mounted
+    }
+}
+
+impl Drop for ReadOnly<'_> {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg(self.0));
+    }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
+
+/// What somebody has appended to a file costs neither its profiles nor those before it.
+#[test]
+fn junk_behind_a_file_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(spool(&directory, [1, 2, 3]));
+    let path = &files(&directory)[1];
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let mut again = open(&directory);
+    assert_eq!(take(&mut again, all()), [1, 2, 3]);
+    assert!(again.bytes() < 1000);
 }

@@ -52,3 +52,15 @@ async fn a_shutdown_is_bounded_and_counted() {
         (2, 8, 10)
     );
 }
+
+/// A thread that did not end and still holds the exporter does not keep what is queued from being sent.
+#[tokio::test]
+async fn others_may_hold_it_at_the_end() {
+    let server = Pyroscope::start();
+    let exporter = Arc::new(Rig::new(&config(&server.url())).exporter);
+    let of_a_thread = Arc::clone(&exporter);
+    of_a_thread.submit(vec![profile("app")]);
+    assert_eq!(exporter.flush(PATIENCE).await, 0);
+    assert_eq!(server.stored().len(), 1);
+    assert_eq!(of_a_thread.flush(PATIENCE).await, 0);
+}

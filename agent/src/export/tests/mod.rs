@@ -1,6 +1,7 @@
 //! A real exporter against the Pyroscope stand-in: what arrives, and the one fate of everything that does not.
 
 mod arrival;
+mod backlog;
 mod bounds;
 mod fates;
 mod https;

@@ -9,15 +9,15 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-const OWNERS: i64 = 4;
-const INTERVAL: Duration = Duration::from_secs(15);
-const SECOND: i64 = 1_000_000_000;
+pub(super) const OWNERS: i64 = 4;
+pub(super) const INTERVAL: Duration = Duration::from_secs(15);
+pub(super) const SECOND: i64 = 1_000_000_000;
 /// When the simulation begins, nanoseconds since the Unix epoch.
-const BEGIN: i64 = 1_800_000_000 * SECOND;
+pub(super) const BEGIN: i64 = 1_800_000_000 * SECOND;
 
 /// What a server does with pushes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mood {
+pub(super) enum Mood {
     /// Stores, and says so after this time.
     Takes(Duration),
     /// Cannot be reached.
@@ -32,19 +32,19 @@ enum Mood {
     StoresAndResets,
 }
 
-const WELL: Mood = Mood::Takes(Duration::from_millis(500));
+pub(super) const WELL: Mood = Mood::Takes(Duration::from_millis(500));
 
 /// A server without sockets, whose time can be simulated.
-struct Stage {
-    mood: Mutex<Mood>,
+pub(super) struct Stage {
+    pub(super) mood: Mutex<Mood>,
     /// How often each profile is stored.
-    stored: Mutex<BTreeMap<(String, i64), usize>>,
+    pub(super) stored: Mutex<BTreeMap<(String, i64), usize>>,
     /// Pushes that have begun and, if they have, ended.
-    pushes: Mutex<Vec<(Instant, Option<Instant>)>>,
+    pub(super) pushes: Mutex<Vec<(Instant, Option<Instant>)>>,
 }
 
 impl Stage {
-    fn new(mood: Mood) -> Arc<Stage> {
+    pub(super) fn new(mood: Mood) -> Arc<Stage> {
         Arc::new(Stage {
             mood: Mutex::new(mood),
             stored: Mutex::default(),
@@ -52,11 +52,11 @@ impl Stage {
         })
     }
 
-    fn becomes(&self, mood: Mood) {
+    pub(super) fn becomes(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
     }
 
-    fn push(self: &Arc<Self>) -> Push {
+    pub(super) fn push(self: &Arc<Self>) -> Push {
         let stage = Arc::clone(self);
         Box::new(move |body| {
             let stage = Arc::clone(&stage);
@@ -65,7 +65,7 @@ impl Stage {
     }
 
     /// As far as can be seen without a push.
-    fn reach(self: &Arc<Self>) -> Reach {
+    pub(super) fn reach(self: &Arc<Self>) -> Reach {
         let stage = Arc::clone(self);
         Box::new(move || {
             let stage = Arc::clone(&stage);
@@ -83,7 +83,7 @@ impl Stage {
         })
     }
 
-    fn server(self: &Arc<Self>, clock: Clock) -> Server {
+    pub(super) fn server(self: &Arc<Self>, clock: Clock) -> Server {
         Server {
             push: self.push(),
             reach: self.reach(),
@@ -91,7 +91,7 @@ impl Stage {
         }
     }
 
-    async fn play(&self, body: Bytes) -> Outcome {
+    pub(super) async fn play(&self, body: Bytes) -> Outcome {
         let number = {
             let mut pushes = self.pushes.lock().unwrap();
             pushes.push((Instant::now(), None));
@@ -120,24 +120,24 @@ impl Stage {
         outcome
     }
 
-    fn store(&self, body: &Bytes) {
+    pub(super) fn store(&self, body: &Bytes) {
         let mut request = PushRequest::decode(body.clone()).unwrap();
         let series = request.series.remove(0);
         let service = series
             .labels
             .iter()
             .find(|label| label.name == "service_name");
-        let profile = pprof_proto::encode::decode(&series.samples[0].raw_profile, 1 << 20).unwrap();
+        let profile = pprof_proto::encode::decode(&series.samples[0].raw_profile, 4 << 20).unwrap();
         let key = (service.unwrap().value.clone(), profile.time_nanos);
         *self.stored.lock().unwrap().entry(key).or_default() += 1;
     }
 
-    fn stored(&self) -> usize {
+    pub(super) fn stored(&self) -> usize {
         self.stored.lock().unwrap().len()
     }
 
     /// Waits until so many are stored, and a little longer for what should not come.
-    async fn stores(&self, expected: usize) {
+    pub(super) async fn stores(&self, expected: usize) {
         let begin = Instant::now();
         while self.stored() < expected && begin.elapsed() < Duration::from_secs(900) {
             sleep(Duration::from_secs(1)).await;
@@ -146,7 +146,7 @@ impl Stage {
         assert_eq!(self.stored(), expected);
     }
 
-    fn assert_each_once(&self) {
+    pub(super) fn assert_each_once(&self) {
         let stored = self.stored.lock().unwrap();
         let twice: Vec<_> = stored.iter().filter(|(_, times)| **times != 1).collect();
         assert!(twice.is_empty(), "{twice:?}");
@@ -154,12 +154,12 @@ impl Stage {
 }
 
 /// In memory where there is such a file system: hundreds of intervals are synced here.
-fn directory() -> TempDir {
+pub(super) fn directory() -> TempDir {
     let in_memory = tempfile::tempdir_in("/dev/shm");
     in_memory.unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-fn answer(status: u16, message: &str) -> Outcome {
+pub(super) fn answer(status: u16, message: &str) -> Outcome {
     Outcome::Answered(Answer {
         status,
         message: message.to_owned(),
@@ -167,28 +167,43 @@ fn answer(status: u16, message: &str) -> Outcome {
     })
 }
 
+/// Everything as it is by default, with a spool in `directory` or none.
+pub(super) fn spooled(directory: Option<&TempDir>) -> PyroscopeConfig {
+    let mut config = config("http://unused");
+    config.limits = PushLimits::default();
+    if let Some(directory) = directory {
+        config.spool.path = directory.path().join("spool");
+        config.spool.most_bytes = 256 << 20;
+    }
+    config
+}
+
 /// An exporter in simulated time.
-struct Play {
-    exporter: Exporter,
-    registry: Registry,
-    begin: Instant,
-    stage: Arc<Stage>,
+pub(super) struct Play {
+    pub(super) exporter: Exporter,
+    pub(super) registry: Registry,
+    pub(super) begin: Instant,
+    pub(super) stage: Arc<Stage>,
 }
 
 impl Play {
     /// One whose clock began at `begin`, with a spool in `directory` or none.
-    fn start(stage: &Arc<Stage>, begin: Instant, directory: Option<&TempDir>) -> Play {
-        let mut config = config("http://unused");
-        config.limits = PushLimits::default();
-        if let Some(directory) = directory {
-            config.spool.path = directory.path().join("spool");
-            config.spool.most_bytes = 256 << 20;
-        }
+    pub(super) fn start(stage: &Arc<Stage>, begin: Instant, directory: Option<&TempDir>) -> Play {
+        let clock: Clock = Box::new(move || BEGIN + begin.elapsed().as_nanos() as i64);
+        Play::start_at(&spooled(directory), stage.server(clock), stage, begin)
+    }
+
+    /// The same with a configuration, and with another server than the stage.
+    pub(super) fn start_at(
+        config: &PyroscopeConfig,
+        server: Server,
+        stage: &Arc<Stage>,
+        begin: Instant,
+    ) -> Play {
         let mut registry = Registry::default();
         let metrics = ExportMetrics::new(&mut registry);
-        let clock: Clock = Box::new(move || BEGIN + begin.elapsed().as_nanos() as i64);
         Play {
-            exporter: Exporter::with(&config, "node-1", metrics, stage.server(clock)),
+            exporter: Exporter::with(config, "node-1", metrics, server),
             registry,
             begin,
             stage: Arc::clone(stage),
@@ -196,7 +211,7 @@ impl Play {
     }
 
     /// Hands over the interval that has just ended.
-    fn submit(&self) {
+    pub(super) fn submit(&self) {
         let start = BEGIN + (self.begin.elapsed() - INTERVAL).as_nanos() as i64;
         self.exporter.submit(
             (0..OWNERS)
@@ -206,29 +221,34 @@ impl Play {
     }
 
     /// Lives for so many intervals.
-    async fn intervals(&self, count: usize) {
+    pub(super) async fn intervals(&self, count: usize) {
         for _ in 0..count {
             sleep(INTERVAL).await;
             self.submit();
         }
     }
 
-    fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         Counts::of(&self.registry)
     }
 
     /// The process dies a second after the end of an interval: nothing is flushed, nothing said.
-    async fn killed(self) -> Counts {
+    pub(super) async fn killed(self) -> Counts {
         sleep(Duration::from_secs(1)).await;
-        self.exporter.task.abort();
-        let _ = self.exporter.task.await;
+        let task = self.exporter.task.lock().unwrap().take().unwrap();
+        task.abort();
+        let _ = task.await;
         Counts::of(&self.registry)
     }
 }
 
-fn profile_at(service: &str, start: i64) -> Arc<OwnerProfile> {
-    let sound = profile(service);
-    let mut pprof = pprof_proto::encode::decode(&sound.pprof, 1 << 20).unwrap();
+pub(super) fn profile_at(service: &str, start: i64) -> Arc<OwnerProfile> {
+    padded_at(service, start, 0)
+}
+
+pub(super) fn padded_at(service: &str, start: i64, padding: usize) -> Arc<OwnerProfile> {
+    let sound = padded_profile(service, padding);
+    let mut pprof = pprof_proto::encode::decode(&sound.pprof, 4 << 20).unwrap();
     pprof.time_nanos = start;
     Arc::new(OwnerProfile {
         start_unix_nanos: start,
@@ -351,12 +371,16 @@ async fn a_killed_agent_loses_the_interval_in_progress() {
 /// The same for the first interval of an outage, which nobody has noticed because it is not this host's turn to send yet.
 #[tokio::test(start_paused = true)]
 async fn an_unnoticed_outage_is_noticed() {
-    for mood in [Mood::Refuses, Mood::Hangs] {
+    let moods = [Mood::Refuses, Mood::Hangs];
+    for (mood, jitter) in moods
+        .into_iter()
+        .flat_map(|mood| [(mood, 5000), (mood, 500)])
+    {
         let directory = directory();
         let stage = Stage::new(WELL);
         let begin = Instant::now();
         let mut first = Play::start(&stage, begin, Some(&directory));
-        first.exporter.jitter = Duration::from_secs(5);
+        first.exporter.jitter = Duration::from_millis(jitter);
         first.intervals(2).await;
         sleep(INTERVAL - Duration::from_secs(1)).await;
         stage.becomes(mood);
