@@ -19,7 +19,7 @@ fn short_processes_are_read_in_time() {
     }
     let _machine = Machine::shared();
     let agent = &scene().agent;
-    let id = format!("{:064x}", 0xdec1_0000_0000 + u64::from(std::process::id()));
+    let id = format!("{:0<64x}", 0xdec1_0000_0000 + u64::from(std::process::id()));
     let cgroup = Cgroup::make(&format!("docker/{id}"));
     let directory = tempfile::tempdir().unwrap();
     let name = program(&directory, "d");
@@ -104,7 +104,7 @@ fn an_agent_in_a_container_sees_the_host() {
     let mut shell = Command::new("sh");
     shell.args(["-c", &script, "sh"]);
     let agent = Agent::start_under(shell, &[]);
-    let id = format!("{:064x}", 0xc047_0000_0000 + u64::from(std::process::id()));
+    let id = format!("{:0<64x}", 0xc047_0000_0000 + u64::from(std::process::id()));
     let cgroup = Cgroup::make(&format!("docker/{id}"));
     let name = program(&directory, "c");
     run_in(&cgroup, &directory, &format!("./{name} 1"));

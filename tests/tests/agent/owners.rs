@@ -54,7 +54,7 @@ fn short_processes_belong_to_their_container() {
     }
     let _machine = Machine::shared();
     let scene = scene();
-    let id = format!("{:064x}", 0xfeed_0000_0000 + u64::from(std::process::id()));
+    let id = format!("{:0<64x}", 0xfeed_0000_0000 + u64::from(std::process::id()));
     let cgroup = Cgroup::make(&format!("docker/{id}"));
     let directory = tempfile::tempdir().unwrap();
     let name = program(&directory, "s");
