@@ -175,4 +175,21 @@ mod tests {
         assert!(programs[0].begin == time && !programs[0].mappings.is_empty());
         assert!(processes.repair(tgid, u64::MAX));
     }
+
+    /// An exec that /proc showed before its record came: what is known of its mappings stays, what it says is read again.
+    #[test]
+    fn an_exec_seen_before_is_still_read() {
+        let delays = PublishDelays::default();
+        let mut processes = Processes::new(Files::for_test(), delays, Arc::new(|| {})).unwrap();
+        let tgid = std::process::id();
+        let time = monotonic_nanos();
+        processes.scan();
+        let before = processes.by_tgid[&tgid][0].declared.clone();
+        let event = Event::Exec { tgid };
+        processes.apply(vec![Record { time, event }]);
+        let programs = &processes.by_tgid[&tgid];
+        assert_eq!(programs.len(), 1);
+        assert!(!programs[0].mappings.is_empty());
+        assert!(programs[0].declared != before);
+    }
 }
