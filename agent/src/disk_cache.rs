@@ -16,6 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Names of files that are still being written begin so. They belong to nobody after this many seconds.
 const UNFINISHED: &str = ".new-";
 const ABANDONED_SECONDS: i64 = 600;
+/// Bytes that even an empty file counts for.
+const BLOCK: u64 = 4096;
 
 /// The directory.
 pub(crate) struct DiskCache {
@@ -144,7 +146,7 @@ impl DiskCache {
             }
             entries.push(Entry {
                 name: name.to_owned(),
-                bytes: u64::try_from(stat.st_size).unwrap_or(0),
+                bytes: taken(u64::try_from(stat.st_size).unwrap_or(0)),
                 used: stat.st_mtime,
             });
         }
@@ -162,7 +164,7 @@ impl Unfinished<'_> {
     pub(crate) fn keep(self, name: &str) -> io::Result<()> {
         let directory = &self.cache.directory;
         rustix::fs::renameat(directory, &self.name, directory, name)?;
-        self.cache.make_room(self.file.metadata()?.len())
+        self.cache.make_room(taken(self.file.metadata()?.len()))
     }
 }
 
@@ -171,6 +173,11 @@ impl Drop for Unfinished<'_> {
         // One that is kept has that name no more.
         let _ = self.cache.delete(&self.name);
     }
+}
+
+/// What a file of so many bytes takes on disk, at least: an empty one has an inode and a name.
+fn taken(length: u64) -> u64 {
+    length.max(BLOCK)
 }
 
 /// Notes that a file is in use. Where that fails, it goes no later than others.
@@ -215,9 +222,9 @@ mod tests {
         DiskCache::open(path, budget, is_number)
     }
 
-    fn write(cache: &DiskCache, name: u32) {
+    fn write(cache: &DiskCache, name: u32, bytes: usize) {
         let mut unfinished = cache.begin().unwrap();
-        unfinished.file.write_all(&[0; 1000]).unwrap();
+        unfinished.file.write_all(&vec![0; bytes]).unwrap();
         unfinished.keep(&name.to_string()).unwrap();
     }
 
@@ -239,30 +246,32 @@ mod tests {
         assert!(open(Path::new("/proc/thermograph"), 0).is_err());
     }
 
-    /// It stays within its budget: what was used longest ago goes, and nothing that belongs to others.
+    /// It stays within its budget: what was used longest ago goes, and nothing that belongs to others. Empty files count, too.
     #[test]
     fn bounded_in_bytes() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = open(&directory.path().join("a/b"), 8000).unwrap();
-        let path = |name: u32| cache.path.join(name.to_string());
-        for number in 0..8 {
-            write(&cache, number);
-            let age = SystemTime::now() - Duration::from_secs(1000 - u64::from(number));
-            File::open(path(number)).unwrap().set_modified(age).unwrap();
+        for (bytes, taken) in [(5000, 5000), (0, BLOCK)] {
+            let directory = tempfile::tempdir().unwrap();
+            let cache = open(&directory.path().join("a/b"), 8 * taken).unwrap();
+            let path = |name: u32| cache.path.join(name.to_string());
+            for number in 0..8 {
+                write(&cache, number, bytes);
+                let age = SystemTime::now() - Duration::from_secs(1000 - u64::from(number));
+                File::open(path(number)).unwrap().set_modified(age).unwrap();
+            }
+            touch(&cache.get("0").unwrap());
+            let foreign = cache.path.join("letters");
+            fs::write(&foreign, [0; 2000]).unwrap();
+            File::open(&foreign)
+                .unwrap()
+                .set_modified(UNIX_EPOCH)
+                .unwrap();
+            // Another agent may be writing it this moment.
+            let other = cache.begin().unwrap();
+            write(&cache, 8, bytes);
+            let left: Vec<u32> = (0..9).filter(|number| path(*number).exists()).collect();
+            assert_eq!(left, [0, 3, 4, 5, 6, 7, 8]);
+            assert!(foreign.exists() && cache.path.join(&other.name).exists());
         }
-        touch(&cache.get("0").unwrap());
-        let foreign = cache.path.join("letters");
-        fs::write(&foreign, [0; 2000]).unwrap();
-        File::open(&foreign)
-            .unwrap()
-            .set_modified(UNIX_EPOCH)
-            .unwrap();
-        // Another agent may be writing it this moment.
-        let other = cache.begin().unwrap();
-        write(&cache, 8);
-        let left: Vec<u32> = (0..9).filter(|number| path(*number).exists()).collect();
-        assert_eq!(left, [0, 3, 4, 5, 6, 7, 8]);
-        assert!(foreign.exists() && cache.path.join(&other.name).exists());
     }
 
     /// What was not finished leaves nothing.

@@ -56,10 +56,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             host::see_processes()?;
             commands::agent(args)
         }
-        Command::Doctor(args) => {
-            host::see_processes()?;
-            commands::doctor(args)
-        }
+        Command::Doctor(args) => commands::doctor(args, host::see_processes()),
         Command::Record(args) => {
             host::see_processes()?;
             commands::record(args)

@@ -3,6 +3,7 @@
 use crate::owner::Owner;
 use bytes::Bytes;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -26,6 +27,16 @@ pub(crate) struct OwnerProfile {
     pub(crate) raw_bytes: usize,
 }
 
+/// What an [`OwnerProfile`] takes beside its encoded bytes: itself, its counters and its place in a list.
+const OVERHEAD: usize = size_of::<OwnerProfile>() + 6 * size_of::<usize>();
+
+impl OwnerProfile {
+    /// Memory that it takes; its owner is others', too.
+    pub(crate) fn bytes(&self) -> usize {
+        OVERHEAD + self.pprof.len()
+    }
+}
+
 /// Profiles by owner of one stretch of time.
 #[derive(Clone, Debug)]
 pub(crate) enum Profiles {
@@ -39,8 +50,8 @@ pub(crate) enum Profiles {
 #[derive(Debug)]
 pub(crate) struct CountedProfiles {
     profiles: LazyLock<Vec<Arc<OwnerProfile>>, Encode>,
-    /// Memory that what was counted takes; the profiles take less.
-    pub(crate) bytes: usize,
+    /// Memory that what was counted takes, then the profiles of it.
+    bytes: Arc<AtomicUsize>,
 }
 
 type Encode = Box<dyn FnOnce() -> Vec<Arc<OwnerProfile>> + Send>;
@@ -51,11 +62,26 @@ impl Profiles {
         bytes: usize,
         encode: impl FnOnce() -> Vec<Arc<OwnerProfile>> + Send + 'static,
     ) -> Self {
-        let encode: Encode = Box::new(encode);
+        let bytes = Arc::new(AtomicUsize::new(bytes));
+        let taken = Arc::clone(&bytes);
+        let encode: Encode = Box::new(move || {
+            let profiles = encode();
+            let encoded = profiles.iter().map(|profile| profile.bytes()).sum();
+            taken.store(encoded, Ordering::Relaxed);
+            profiles
+        });
         Self::Counted(Arc::new(CountedProfiles {
             profiles: LazyLock::new(encode),
             bytes,
         }))
+    }
+
+    /// Memory that they take; it changes when they are encoded.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Encoded(profiles) => profiles.iter().map(|profile| profile.bytes()).sum(),
+            Self::Counted(counted) => counted.bytes.load(Ordering::Relaxed),
+        }
     }
 }
 

@@ -13,9 +13,6 @@ pub(crate) const DEFAULT_BUDGET: usize = 6 << 20;
 /// How long a profile is kept if memory allows.
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// What an [`OwnerProfile`] takes beside its encoded bytes: itself, its counters and its place in a list.
-const OVERHEAD: usize = size_of::<OwnerProfile>() + 6 * size_of::<usize>();
-
 /// Profiles of the last hour. Shared by the sampling side, which adds, and the page, which asks.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -40,7 +37,6 @@ pub(crate) struct Stretch {
 struct Kept {
     /// In the order they came in, which is the order of time while nobody sets the clock.
     stretches: VecDeque<Stretch>,
-    bytes: usize,
 }
 
 impl Store {
@@ -53,7 +49,9 @@ impl Store {
     }
 
     /// Adds what one window counted.
-    pub(crate) fn add_window(&self, window: Stretch) {
+    pub(crate) fn add_window(&self, mut window: Stretch) {
+        // It is encoded before others have to wait for it.
+        window.shrink_to(self.budget);
         self.kept().push(window, self.budget);
     }
 
@@ -74,7 +72,6 @@ impl Store {
             }
             !replaced
         });
-        kept.bytes = kept.stretches.iter().map(Stretch::bytes).sum();
         if merged.duration.is_zero() {
             // Its windows had to go before it was closed.
             let longest = merged.profiles.iter().map(|profile| profile.duration).max();
@@ -100,7 +97,6 @@ impl Store {
             return;
         };
         if let Some(mut stretch) = kept.stretches.remove(at) {
-            kept.bytes -= stretch.bytes();
             let others = stretch.profiles.iter();
             let others = others.filter(|profile| !owners.contains(&profile.owner));
             stretch.profiles = Profiles::Encoded(others.cloned().chain(profiles).collect());
@@ -149,7 +145,7 @@ impl Store {
 
     /// Bytes in use.
     pub(crate) fn bytes(&self) -> usize {
-        self.kept().bytes
+        self.kept().bytes()
     }
 
     /// A reader that panicked has changed nothing.
@@ -160,20 +156,19 @@ impl Store {
 
 impl Stretch {
     fn bytes(&self) -> usize {
-        let profiles = match &self.profiles {
-            Profiles::Encoded(profiles) => profiles.iter().map(|profile| cost(profile)).sum(),
-            Profiles::Counted(counted) => counted.bytes,
-        };
-        size_of::<Self>() + profiles
+        size_of::<Self>() + self.profiles.bytes()
     }
 
-    /// Lets go of the profiles with the least CPU time, until the rest fits.
+    /// Lets go of the profiles with the least CPU time, until the rest fits. Encodes them, if they do not fit before.
     fn shrink_to(&mut self, budget: usize) {
+        if self.bytes() <= budget {
+            return;
+        }
         let mut profiles = self.profiles.to_vec();
         profiles.sort_by_key(|profile| std::cmp::Reverse(profile.cpu_nanos));
         let mut bytes = size_of::<Self>();
         profiles.retain(|profile| {
-            let with_it = bytes + cost(profile);
+            let with_it = bytes + profile.bytes();
             let fits = with_it <= budget;
             if fits {
                 bytes = with_it;
@@ -184,10 +179,6 @@ impl Stretch {
     }
 }
 
-fn cost(profile: &OwnerProfile) -> usize {
-    OVERHEAD + profile.pprof.len()
-}
-
 impl Kept {
     /// Adds `stretch` and lets go of the oldest until all fits.
     fn push(&mut self, stretch: Stretch, budget: usize) {
@@ -195,20 +186,24 @@ impl Kept {
     }
 
     fn insert(&mut self, at: usize, mut stretch: Stretch, budget: usize) {
-        if stretch.bytes() > budget {
-            stretch.shrink_to(budget);
-        }
+        stretch.shrink_to(budget);
         let kept = i64::try_from(KEPT.as_nanos()).unwrap_or(i64::MAX);
         let oldest = stretch.start_unix_nanos.saturating_sub(kept);
-        self.bytes += stretch.bytes();
         self.stretches.insert(at, stretch);
+        let mut bytes = self.bytes();
         while let Some(front) = self.stretches.front()
-            && (self.bytes > budget || front.start_unix_nanos < oldest)
+            && (bytes > budget || front.start_unix_nanos < oldest)
             && self.stretches.len() > 1
         {
-            self.bytes -= front.bytes();
+            // Somebody may look at it this moment, and it takes more.
+            bytes = bytes.saturating_sub(front.bytes());
             self.stretches.pop_front();
         }
+    }
+
+    /// Added up each time: what somebody has looked at may take more than before.
+    fn bytes(&self) -> usize {
+        self.stretches.iter().map(Stretch::bytes).sum()
     }
 }
 
@@ -377,6 +372,13 @@ mod tests {
             assert_eq!(names(&store.profiles(None, 0..i64::MAX)), ["a"]);
         }
         assert_eq!(encoded.load(Ordering::Relaxed), 1);
+        // What takes more than before it was encoded counts as it is.
+        let small = Store::new(10_000);
+        small.add_window(counted(5, 10));
+        assert!(small.bytes() < 1000);
+        small.profiles(None, 0..i64::MAX);
+        assert!(small.bytes() > 1000);
+        assert_eq!(encoded.swap(1, Ordering::Relaxed), 2);
         store.add_window(counted(25, 40_000));
         assert_eq!(encoded.load(Ordering::Relaxed), 2);
         assert!((1000..10_000).contains(&store.bytes()));

@@ -1,6 +1,9 @@
 //! `thermograph doctor`: what it says of this host, and of one that lacks something.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::thread;
 use tests::machine::{Machine, skipped};
 use tests::pyroscope::Pyroscope;
 use tests::thermograph::{Finished, Run, binary};
@@ -111,4 +114,81 @@ fn servers_are_tried() {
         assert!(line.starts_with(verdict) && line.contains(words), "{line}");
     }
     assert!(server.stored().is_empty());
+}
+
+/// Runtimes are asked: one that answers, one that hangs and one that nobody serves are told apart.
+#[test]
+fn runtimes_are_tried() {
+    if skipped("runtimes_are_tried") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let run = Run::new([
+        "doctor",
+        "--docker-socket",
+        "docker.sock",
+        "--podman-socket",
+        "podman.sock",
+        "--crio-socket",
+        "crio.sock",
+    ]);
+    let listen = |name| UnixListener::bind(run.directory().join(name)).unwrap();
+    let (docker, podman) = (listen("docker.sock"), listen("podman.sock"));
+    drop(listen("crio.sock"));
+    thread::spawn(move || {
+        for mut stream in docker.incoming().flatten() {
+            // No container has the id that is asked for.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}");
+        }
+    });
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in podman.incoming() {
+            held.push(stream);
+        }
+    });
+    let finished = run.finish();
+    assert_eq!(finished.code(), 0, "{}", finished.stderr);
+    for (verdict, words) in [
+        ("ok ", "docker answers"),
+        ("limited ", "podman: it does not answer"),
+        ("limited ", "crio.sock: Connection refused"),
+    ] {
+        let lines = about(&finished, words.split(':').next().unwrap());
+        let is_told = |line: &&str| line.starts_with(verdict) && line.contains(words);
+        assert!(lines.iter().any(is_told), "{words}: {}", finished.stdout);
+    }
+}
+
+/// From a pid namespace of its own it says why no agent would run, also where it may not make the host's /proc its own.
+#[test]
+fn a_pid_namespace_is_a_finding() {
+    if skipped("a_pid_namespace_is_a_finding") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let own = "exec unshare --pid --fork --mount-proc";
+    let other = "mount -t tmpfs x /mnt && mkdir /mnt/proc && mount --rbind /proc /mnt/proc";
+    let confined = "setpriv --bounding-set=-sys_admin --inh-caps=-all";
+    for (script, words) in [
+        (format!("{own} \"$@\""), "pid namespace"),
+        (
+            format!("{other} && {own} {confined} \"$@\""),
+            "give it CAP_SYS_ADMIN",
+        ),
+    ] {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]);
+        command.arg(binary());
+        let finished = Run::under(command, ["doctor"]).finish();
+        assert_eq!(finished.code(), 1, "{}", finished.stderr);
+        let lines = about(&finished, words);
+        assert!(
+            lines.iter().any(|line| line.starts_with("missing ")),
+            "{}{}",
+            finished.stdout,
+            finished.stderr
+        );
+    }
 }

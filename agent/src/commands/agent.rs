@@ -14,18 +14,23 @@ use crate::page::{Access, Health, Page};
 use crate::page_token::page_token;
 use crate::process::tgid_of;
 use crate::sampling::{Collector, Command, SamplingOptions};
+use crate::secret::Secret;
 use crate::store::{self, Store, Stretch};
 use anyhow::{Context, Result, anyhow};
 use bpf::Filter;
 use prometheus_client::registry::Registry;
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 /// How long what is left may take to be sent at the end: systemd waits 90 s before it kills.
 const FLUSH: Duration = Duration::from_secs(10);
+/// How long what still waits for a file system may take after that: it may wait for ever.
+const LAST_WORK: Duration = Duration::from_secs(1);
 /// How often it is looked whether sampling goes on.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -39,6 +44,17 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let outcome = run(args, &runtime, token, listener);
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
+}
+
+fn run(
+    args: &AgentArgs,
+    runtime: &Runtime,
+    token: Option<Secret>,
+    listener: TcpListener,
+) -> Result<ExitCode> {
     let _inside = runtime.enter();
     let mut signals = Signals::new()?;
     let mut registry = Registry::default();

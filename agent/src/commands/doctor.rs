@@ -6,12 +6,16 @@ use crate::doctor::{Finding, Verdict, examine};
 use anyhow::Result;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Prints a line for each finding; fails if an agent would not run.
-pub(crate) fn doctor(args: &AgentArgs) -> Result<ExitCode> {
+/// How long what still runs may take at the end.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// Prints a line for each finding, the first where the host's `processes` cannot be seen; fails if an agent would not run.
+pub(crate) fn doctor(args: &AgentArgs, processes: Result<()>) -> Result<ExitCode> {
     let mut worst = Verdict::Good;
     let servers = exporters::configs(args);
-    let tell = |finding: Finding| {
+    let mut tell = |finding: Finding| {
         worst = worst.max(finding.verdict);
         // Whoever reads may have seen enough: the exit code is an answer, too.
         let _ = writeln!(
@@ -22,10 +26,15 @@ pub(crate) fn doctor(args: &AgentArgs) -> Result<ExitCode> {
             finding.sentence
         );
     };
+    if let Err(error) = processes {
+        tell(Finding::missing("processes", format!("{error:#}")));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(examine(args, &servers, tell));
+    // What waits for a file system may do so for ever.
+    runtime.shutdown_timeout(LAST_WORK);
     Ok(match worst {
         Verdict::Good | Verdict::Limited => ExitCode::SUCCESS,
         Verdict::Missing => ExitCode::FAILURE,

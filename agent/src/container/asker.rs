@@ -21,6 +21,8 @@ const PAUSES: [Duration; 4] = [
 const AT_ONCE: usize = 8;
 /// Containers that wait to be asked for again. Whoever may make cgroups can make a million that look like containers.
 const WAITING: usize = 1024;
+/// With so many that wait, none is asked for that has only been made and not been sampled.
+const FORESEEN: usize = 64;
 
 /// A container to ask for.
 #[derive(Debug)]
@@ -43,12 +45,17 @@ impl Order {
 }
 
 /// Asks until nobody can give orders any more.
-pub(super) async fn ask(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
+pub(super) async fn ask(
+    shared: Arc<Shared>,
+    mut orders: mpsc::Receiver<Order>,
+    mut foreseen: mpsc::Receiver<Order>,
+) {
     let mut waiting = Waiting::default();
     let mut running = JoinSet::new();
     loop {
         let due = waiting.next();
         tokio::select! {
+            biased;
             order = orders.recv(), if waiting.0.len() < WAITING => match order {
                 Some(order) => waiting.add(Duration::ZERO, order),
                 None => return,
@@ -68,6 +75,11 @@ pub(super) async fn ask(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) 
                         let verdict = shared.sources.ask(&order.id, order.hint).await;
                         (order, verdict)
                     });
+                }
+            }
+            Some(order) = foreseen.recv(), if waiting.0.len() < FORESEEN => {
+                if shared.begin(&order.id) {
+                    waiting.add(Duration::ZERO, order);
                 }
             }
         }
@@ -91,18 +103,14 @@ impl Waiting {
 
 /// Remembers what was found, or says when to ask again.
 fn settle(shared: &Shared, order: Order, verdict: Verdict) -> Option<(Duration, Order)> {
-    let is_sure = match verdict {
-        Verdict::Found(info) => {
-            shared.found(&order.id, info);
-            return None;
+    match (verdict, PAUSES.get(order.round)) {
+        (Verdict::Found(info), _) => shared.found(&order.id, info),
+        (_, Some(pause)) => {
+            let round = order.round + 1;
+            return Some((*pause, Order { round, ..order }));
         }
-        Verdict::NotThere => true,
-        Verdict::Unsure => false,
-    };
-    let Some(pause) = PAUSES.get(order.round) else {
-        shared.not_found(&order.id, is_sure);
-        return None;
-    };
-    let round = order.round + 1;
-    Some((*pause, Order { round, ..order }))
+        (Verdict::NotThere, None) => shared.not_there(&order.id),
+        (Verdict::Unsure, None) => shared.unsure(&order.id),
+    }
+    None
 }

@@ -44,8 +44,8 @@ pub(crate) struct PodInfo {
 pub(crate) enum Knowledge {
     /// This. It stays so, also when the container has ended.
     Known(Arc<ContainerInfo>),
-    /// It is being asked: ask again with the next window.
+    /// It is being asked, or not all who may know it answer: ask again with the next window.
     Asking,
-    /// Every runtime was asked, and none knows it or none answers.
+    /// Those that may know it have said that they do not.
     Unknown,
 }

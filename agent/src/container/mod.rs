@@ -39,6 +39,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cache::{Cache, Entry};
 pub(crate) use config::RuntimeConfig;
 pub(crate) use info::{ContainerInfo, Knowledge, PodInfo};
 pub(crate) use runtimes::{Runtimes, try_each};

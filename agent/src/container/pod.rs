@@ -17,10 +17,16 @@ pub(super) fn pod_of_container(labels: &BTreeMap<String, String>) -> Option<PodI
     Some(PodInfo {
         workload: workload_of_name(&name),
         name,
-        namespace: labels.get(NAMESPACE).cloned().unwrap_or_default(),
-        uid: labels.get(UID).cloned().unwrap_or_default(),
+        namespace: text(labels.get(NAMESPACE)),
+        uid: text(labels.get(UID)),
         ..PodInfo::default()
     })
+}
+
+fn text(label: Option<&String>) -> String {
+    label
+        .and_then(|text| bounds::name(text))
+        .unwrap_or_default()
 }
 
 /// A pod by all that a runtime was told of it.
@@ -32,10 +38,10 @@ pub(super) fn pod_of_sandbox(
     annotations: BTreeMap<String, String>,
 ) -> Option<PodInfo> {
     Some(PodInfo {
-        workload: workload_of_labels(name, &labels),
+        workload: workload_of_labels(name, &labels).and_then(|workload| bounds::name(&workload)),
         name: bounds::name(name)?,
-        namespace: namespace.to_owned(),
-        uid: uid.to_owned(),
+        namespace: bounds::name(namespace).unwrap_or_default(),
+        uid: bounds::name(uid).unwrap_or_default(),
         labels: bounds::labels(labels),
         annotations: bounds::labels(annotations),
         node: None,

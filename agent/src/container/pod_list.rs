@@ -112,12 +112,12 @@ fn pod(metadata: Metadata, node: String) -> PodInfo {
         .map(|owner| workload_of_owner(&owner.kind, &owner.name, &metadata.labels))
         .or_else(|| workload_of_labels(&metadata.name, &metadata.labels));
     PodInfo {
-        name: metadata.name,
-        namespace: metadata.namespace,
-        uid: metadata.uid,
+        name: bounds::name(&metadata.name).unwrap_or_default(),
+        namespace: bounds::name(&metadata.namespace).unwrap_or_default(),
+        uid: bounds::name(&metadata.uid).unwrap_or_default(),
         labels: bounds::labels(metadata.labels),
         annotations: bounds::labels(metadata.annotations),
-        workload,
+        workload: workload.and_then(|workload| bounds::name(&workload)),
         node: bounds::name(&node),
     }
 }

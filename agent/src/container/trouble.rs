@@ -8,8 +8,8 @@ use tracing::{info, warn};
 
 /// A source that fails for some containers and not for others is no news every time.
 const QUIET: Duration = Duration::from_secs(600);
-/// Longest rest of a source that does not work.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Longest rest of a source that does not work: containers wait for it for an interval.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// How the asking of one source goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Health {
             error,
             AskError::Hangs | AskError::Broken(..) | AskError::Denied(_) | AskError::Forbidden(_)
         ) {
-            let rest = Duration::from_secs(1 << state.silent.min(6)).min(LONGEST_REST);
+            let rest = Duration::from_secs(1 << state.silent.min(4)).min(LONGEST_REST);
             state.silent = state.silent.saturating_add(1);
             state.rests_until = Some(now + rest);
         }

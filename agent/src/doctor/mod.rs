@@ -54,7 +54,7 @@ impl Finding {
         Self::new(subject, Verdict::Limited, sentence)
     }
 
-    fn missing(subject: &'static str, sentence: impl Into<String>) -> Self {
+    pub(crate) fn missing(subject: &'static str, sentence: impl Into<String>) -> Self {
         Self::new(subject, Verdict::Missing, sentence)
     }
 

@@ -74,13 +74,6 @@ impl<K> Default for Tally<K> {
 }
 
 impl<K: Eq + Hash> Tally<K> {
-    /// Memory that it takes, about; names are the namer's.
-    pub(super) fn bytes(&self) -> usize {
-        let stacks = self.stacks.values().flat_map(HashMap::keys);
-        let stacks = stacks.map(|stack| size_of_val::<[Word]>(stack) + ENTRY_BYTES);
-        stacks.sum::<usize>() + self.names.len() * ENTRY_BYTES
-    }
-
     /// Adds sums that belong to `key`.
     pub(super) fn add_all(&mut self, key: Arc<K>, stacks: Stacks) {
         match self.stacks.entry(key) {
@@ -93,6 +86,17 @@ impl<K: Eq + Hash> Tally<K> {
                 }
             }
         }
+    }
+}
+
+impl OwnerTally {
+    /// Memory that it takes, about; names are the namer's.
+    pub(super) fn bytes(&self) -> usize {
+        let stacks = self.stacks.values().flat_map(HashMap::keys);
+        let stacks = stacks.map(|stack| size_of_val::<[Word]>(stack) + ENTRY_BYTES);
+        let labels = self.stacks.keys().flat_map(|owner| owner.labels());
+        let labels = labels.map(|(name, value)| name.len() + value.len() + ENTRY_BYTES);
+        stacks.sum::<usize>() + labels.sum::<usize>() + self.names.len() * ENTRY_BYTES
     }
 }
 

@@ -12,7 +12,7 @@ const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 /// What a process says of itself.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Declaration {
     /// Name of its service.
     pub(super) service_name: Option<Arc<str>>,
@@ -73,20 +73,37 @@ fn label_bytes(value: &[u8]) -> String {
     String::from_utf8_lossy(value.get(..MAX_BYTES).unwrap_or(value)).into_owned()
 }
 
+/// That of a process that could not be read.
+static NOTHING: Declaration = Declaration {
+    service_name: None,
+    script: None,
+};
+
 /// A declaration that is read soon after its program began. A fork shares that of its parent: it has the same environment and
 /// command line.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Declared(Arc<OnceLock<Declaration>>);
+pub(crate) struct Declared(Arc<OnceLock<Option<Declaration>>>);
 
 impl Declared {
-    /// What was read; nothing if it has not been read yet.
+    /// What was read, an empty one if it could not be; nothing if it has not been read yet.
     pub(crate) fn get(&self) -> Option<&Declaration> {
-        self.0.get()
+        let read = self.0.get()?;
+        Some(read.as_ref().unwrap_or(&NOTHING))
+    }
+
+    /// What was read, if it was.
+    pub(crate) fn read(&self) -> Option<&Declaration> {
+        self.0.get()?.as_ref()
     }
 
     /// This was read; the first reading counts.
     pub(crate) fn set(&self, declaration: Declaration) {
-        let _ = self.0.set(declaration);
+        let _ = self.0.set(Some(declaration));
+    }
+
+    /// It cannot be read.
+    pub(crate) fn give_up(&self) {
+        let _ = self.0.set(None);
     }
 }
 

@@ -21,6 +21,7 @@ mod labels;
 mod owners;
 mod rule;
 mod script;
+mod template;
 mod unit;
 
 pub(crate) use cgroup_owner::CgroupOwner;

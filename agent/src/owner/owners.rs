@@ -4,12 +4,12 @@ use super::container::{Container, Runtime};
 use super::identity::Place;
 use super::labels::{LabelConfig, Labels};
 use super::{Identity, Owner, Rule};
-use crate::container::{ContainerInfo, Knowledge};
+use crate::container::{Cache, ContainerInfo, Entry, Knowledge};
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Owners remembered, some 600 bytes each: of so many containers, units and executables the labels never change.
+/// Identities whose owners are remembered: each a name and up to nine labels, of which none is longer than 256 bytes.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Says what is known of a container, without making anyone wait.
@@ -59,7 +59,10 @@ pub(crate) struct Owners {
     config: LabelConfig,
     rules: Vec<Rule>,
     ask: Ask,
-    /// The first labels that were given stay: others would begin another series.
+    /// What counts of each container, or that nothing does: all its identities go by the same, whatever is learned later, for other
+    /// labels would begin another series.
+    containers: Cache,
+    /// What has come of it.
     given: LruCache<Arc<Identity>, Option<Arc<Owner>>>,
     pub(crate) counts: OwnerCounts,
 }
@@ -70,6 +73,7 @@ impl Owners {
             config,
             rules,
             ask,
+            containers: Cache::new(),
             given: LruCache::new(REMEMBERED),
             counts: OwnerCounts::default(),
         }
@@ -77,37 +81,48 @@ impl Owners {
 
     /// The owner of what is known by this (settled) identity.
     pub(crate) fn of(&mut self, identity: &Arc<Identity>, patience: Patience) -> Decision {
+        let info = match container(identity) {
+            Some((id, runtime)) => match self.settle(id, runtime, patience) {
+                Entry::Known(info) => Some(info),
+                Entry::Unknown => None,
+                Entry::Asking => return Decision::Waits(self.look(identity, None).0),
+            },
+            None => None,
+        };
         if let Some(owner) = self.given.get(identity) {
             return Decision::Final(owner.clone());
         }
-        let knowledge = match container(identity) {
-            Some((id, runtime)) => (self.ask)(id, runtime),
-            None => return self.give(identity, None),
-        };
-        match (knowledge, patience) {
-            (Knowledge::Known(info), _) => self.give(identity, Some(&info)),
-            (_, Patience::Glance) | (Knowledge::Asking, Patience::Wait) => {
-                let (owner, _) = self.look(identity, None);
-                Decision::Waits(owner)
-            }
+        self.give(identity, info.as_deref())
+    }
+
+    /// What counts of a container from now on; asking, if that is not decided yet.
+    fn settle(&mut self, id: &str, runtime: Option<Runtime>, patience: Patience) -> Entry {
+        if let Some(settled) = self.containers.get(id) {
+            return settled.clone();
+        }
+        let settled = match ((self.ask)(id, runtime), patience) {
+            (Knowledge::Known(info), _) => Entry::Known(info),
+            (_, Patience::Glance) | (Knowledge::Asking, Patience::Wait) => return Entry::Asking,
             (Knowledge::Unknown, _) => {
                 self.counts.unknown += 1;
                 if self.counts.unknown == 1 {
-                    fallen_back(identity, "is known to no container runtime");
+                    fallen_back(id, "is known to no container runtime");
                 }
-                self.give(identity, None)
+                Entry::Unknown
             }
             (Knowledge::Asking, Patience::Over) => {
                 self.counts.late += 1;
                 if self.counts.late == 1 {
                     fallen_back(
-                        identity,
-                        "was asked for, and no container runtime has answered",
+                        id,
+                        "was asked for, and not all container runtimes have answered",
                     );
                 }
-                self.give(identity, None)
+                Entry::Unknown
             }
-        }
+        };
+        self.containers.put(id, settled.clone());
+        settled
     }
 
     fn give(&mut self, identity: &Arc<Identity>, info: Option<&ContainerInfo>) -> Decision {
@@ -145,8 +160,7 @@ fn container(identity: &Identity) -> Option<(&str, Option<Runtime>)> {
     }
 }
 
-fn fallen_back(identity: &Identity, why: &str) {
-    let id = container(identity).map_or("", |(id, _)| id);
+fn fallen_back(id: &str, why: &str) {
     tracing::warn!(
         "container {id} {why}: it goes by its cgroup, as others may that are not told of here"
     );
@@ -154,7 +168,7 @@ fn fallen_back(identity: &Identity, why: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CgroupOwner, Declared, Program};
+    use super::super::{CgroupOwner, Declaration, Declared, Program};
     use super::*;
     use std::sync::Mutex;
 
@@ -174,10 +188,15 @@ mod tests {
     }
 
     fn identity() -> Arc<Identity> {
+        calling_itself("")
+    }
+
+    fn calling_itself(name: &str) -> Arc<Identity> {
         let cgroup = CgroupOwner::of_path(format!("/docker/{ID}").as_bytes()).map(Arc::new);
-        let silent = Declared::default();
-        silent.set(Default::default());
-        Arc::new(Identity::of(cgroup, Program::Executable(b"app"), &silent))
+        let declared = Declared::default();
+        let environment = format!("OTEL_SERVICE_NAME={name}");
+        declared.set(Declaration::new(b"app", b"", environment.as_bytes()));
+        Arc::new(Identity::of(cgroup, Program::Executable(b"app"), &declared))
     }
 
     fn known(name: &str) -> Knowledge {
@@ -228,6 +247,28 @@ mod tests {
                 *answer.lock().unwrap() = known("web");
             }
             assert_eq!((owners.counts.late, owners.counts.unknown), (late, unknown));
+        }
+    }
+
+    /// All that runs in a container has the labels that were given first, also what calls itself otherwise and was seen later.
+    #[test]
+    fn a_container_has_the_same_labels_for_all() {
+        for (first, then, label) in [
+            (Knowledge::Asking, known("web"), None),
+            (known("web"), Knowledge::Unknown, Some("web")),
+        ] {
+            let (mut owners, answer) = owners(vec![]);
+            for (says, service) in [(first, "a"), (then, "b")] {
+                *answer.lock().unwrap() = says;
+                let decision = owners.of(&calling_itself(service), Patience::Over);
+                let Decision::Final(Some(owner)) = decision else {
+                    panic!("{decision:?}");
+                };
+                assert_eq!(owner.service_name, service);
+                let mut labels = owner.labels();
+                let container = labels.find(|(name, _)| *name == "container");
+                assert_eq!(container.map(|(_, value)| value), label);
+            }
         }
     }
 

@@ -2,12 +2,11 @@
 
 use super::label::label_name;
 use super::labels::{LabelConfig, Labels};
+use super::template::Template;
 use regex_lite::Regex;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Between the values of several labels, which have no control characters.
-const SEPARATOR: char = '\0';
 /// What the agent sets itself.
 const FIXED: [&str; 2] = ["node", "profiler"];
 
@@ -15,10 +14,9 @@ const FIXED: [&str; 2] = ["node", "profiler"];
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Table")]
 pub(crate) struct Rule {
-    /// Labels whose values are looked at, in the order of their names.
-    labels: Vec<String>,
-    /// What these values match, one behind the other: so groups of all of them can be used in what is set.
-    pattern: Regex,
+    /// Labels and what the whole of their values matches, in the order of their names: so groups of all of them can be used in what
+    /// is set.
+    conditions: Vec<(String, Regex)>,
     action: Action,
 }
 
@@ -26,7 +24,7 @@ pub(crate) struct Rule {
 enum Action {
     Keep,
     Drop,
-    Set(BTreeMap<String, String>),
+    Set(BTreeMap<String, Template>),
 }
 
 #[derive(Deserialize)]
@@ -50,27 +48,25 @@ enum ActionName {
 impl Rule {
     /// Changes the labels as the rule says. False if their owner is not to be profiled.
     pub(super) fn apply(&self, labels: &mut Labels, config: &LabelConfig) -> bool {
-        let mut values = String::new();
-        for (at, name) in self.labels.iter().enumerate() {
-            if at > 0 {
-                values.push(SEPARATOR);
-            }
-            values.push_str(labels.get(name, config));
-        }
-        let captures = self.pattern.captures(&values);
-        match &self.action {
-            Action::Keep => captures.is_some(),
-            Action::Drop => captures.is_none(),
-            Action::Set(set) => {
-                if let Some(captures) = captures {
-                    for (name, replacement) in set {
-                        let mut value = String::new();
-                        captures.expand(replacement, &mut value);
-                        labels.set(name, &value);
-                    }
+        let values: Vec<String> = self
+            .conditions
+            .iter()
+            .map(|(name, _)| labels.get(name, config).to_owned())
+            .collect();
+        let matches = self.conditions.iter().zip(&values);
+        let matches: Option<Vec<_>> = matches
+            .map(|((_, pattern), value)| pattern.captures(value))
+            .collect();
+        match (&self.action, matches) {
+            (Action::Keep, matches) => matches.is_some(),
+            (Action::Drop, matches) => matches.is_none(),
+            (Action::Set(set), Some(matches)) => {
+                for (name, template) in set {
+                    labels.set(name, &template.expand(&matches));
                 }
                 true
             }
+            (Action::Set(_), None) => true,
         }
     }
 }
@@ -79,43 +75,50 @@ impl TryFrom<Table> for Rule {
     type Error = String;
 
     fn try_from(table: Table) -> Result<Self, String> {
+        let conditions = table.r#match.into_iter().map(condition);
+        let conditions: Vec<(String, Regex)> = conditions.collect::<Result<_, _>>()?;
         let action = match table.action {
             ActionName::Set if table.set.is_empty() => {
                 return Err(
                     "action \"set\" sets nothing: write set = { label = \"value\" }".to_owned(),
                 );
             }
-            ActionName::Set => {
-                table.set.keys().try_for_each(|name| can_be_set(name))?;
-                Action::Set(table.set)
-            }
+            ActionName::Set => Action::Set(templates(&table.set, &conditions)?),
             _ if !table.set.is_empty() => {
                 return Err("a rule sets labels or keeps or drops owners: leave out set, or write action = \"set\"".to_owned());
             }
-            _ if table.r#match.is_empty() => {
+            _ if conditions.is_empty() => {
                 return Err("without match the rule is about every owner: write match = { label = \"pattern\" }".to_owned());
             }
             ActionName::Keep => Action::Keep,
             ActionName::Drop => Action::Drop,
         };
-        for (label, pattern) in &table.r#match {
-            // By itself, so that no parenthesis reaches into the next one.
-            Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
-                format!("match.{label}: {pattern:?} is no regular expression: {error}")
-            })?;
-        }
-        let patterns: Vec<String> = table
-            .r#match
-            .values()
-            .map(|pattern| format!("(?:{pattern})"))
-            .collect();
-        let pattern = format!("^{}$", patterns.join(r"\x00"));
-        Ok(Self {
-            labels: table.r#match.into_keys().collect(),
-            pattern: Regex::new(&pattern).map_err(|error| format!("match: {error}"))?,
-            action,
-        })
+        Ok(Self { conditions, action })
     }
+}
+
+fn condition((label, pattern): (String, String)) -> Result<(String, Regex), String> {
+    match Regex::new(&format!("^(?:{pattern})$")) {
+        Ok(regex) => Ok((label, regex)),
+        Err(error) => Err(format!(
+            "match.{label}: {pattern:?} is no regular expression: {error}"
+        )),
+    }
+}
+
+fn templates(
+    set: &BTreeMap<String, String>,
+    conditions: &[(String, Regex)],
+) -> Result<BTreeMap<String, Template>, String> {
+    let patterns: Vec<&Regex> = conditions.iter().map(|(_, pattern)| pattern).collect();
+    set.iter()
+        .map(|(name, value)| {
+            can_be_set(name)?;
+            let template = Template::new(value, &patterns)
+                .map_err(|error| format!("set.{name}: {value:?}: {error}"))?;
+            Ok((name.clone(), template))
+        })
+        .collect()
 }
 
 fn can_be_set(name: &str) -> Result<(), String> {
@@ -179,6 +182,14 @@ mod tests {
             ("match = { unit = '.+' }\naction = 'keep'", false),
             ("match = { node = 'host-.' }\naction = 'keep'", true),
             (
+                "match = { namespace = '^kube-.*$', pod = '^checkout-.*$' }\naction = 'drop'",
+                false,
+            ),
+            (
+                "match = { namespace = '[^x]*', pod = '\\Acheckout-.*\\z' }\naction = 'drop'",
+                false,
+            ),
+            (
                 "match = { service_name = '(?i)CHECKOUT.*' }\naction = 'drop'",
                 false,
             ),
@@ -205,7 +216,7 @@ mod tests {
                 ("pod", "checkout-5d8f")
             ]
         );
-        let same = applied("action = 'set'\nset = { service_name = '$nothing' }").unwrap();
+        let same = applied("action = 'set'\nset = { service_name = '' }").unwrap();
         assert_eq!(same.service_name, "checkout-v2");
     }
 
@@ -220,6 +231,10 @@ mod tests {
             (
                 "match = { pod = 'x' }\naction = 'keep'\nset = { a = 'b' }",
                 "leave out set",
+            ),
+            (
+                "match = { pod = '(.*)' }\naction = 'set'\nset = { a = '$1_x' }",
+                "no group \"1_x\"",
             ),
             ("action = 'set'\nset = { __name__ = 'x' }", "set.__name__"),
             ("action = 'set'\nset = { node = 'x' }", "set.node"),

@@ -8,6 +8,8 @@ struct Interpreter {
     names: &'static [&'static str],
     /// Letters of options with a value (`-W error` or `-Werror`).
     valued: &'static str,
+    /// Letters of options with a value that may only follow at once (`-Mstrict`).
+    attached: &'static str,
     /// Long options whose value is the next argument.
     valued_long: &'static [&'static str],
     /// Letters of options that give code in place of a script.
@@ -22,6 +24,7 @@ const INTERPRETERS: [Interpreter; 6] = [
     Interpreter {
         names: &["python", "pypy"],
         valued: "WXQ",
+        attached: "",
         valued_long: &["--check-hash-based-pycs"],
         code: "c",
         runs: Some('m'),
@@ -30,12 +33,29 @@ const INTERPRETERS: [Interpreter; 6] = [
     Interpreter {
         names: &["node", "nodejs"],
         valued: "rC",
+        attached: "",
         valued_long: &[
             "--require",
             "--import",
             "--loader",
             "--experimental-loader",
             "--conditions",
+            "--eval",
+            "--print",
+            "--env-file",
+            "--env-file-if-exists",
+            "--unhandled-rejections",
+            "--input-type",
+            "--title",
+            "--icu-data-dir",
+            "--openssl-config",
+            "--max-http-header-size",
+            "--dns-result-order",
+            "--disable-warning",
+            "--redirect-warnings",
+            "--diagnostic-dir",
+            "--inspect-port",
+            "--watch-path",
         ],
         code: "ep",
         runs: None,
@@ -44,6 +64,7 @@ const INTERPRETERS: [Interpreter; 6] = [
     Interpreter {
         names: &["ruby"],
         valued: "CEIXr",
+        attached: "WKTxiF0",
         valued_long: &["--encoding", "--external-encoding", "--internal-encoding"],
         code: "e",
         runs: None,
@@ -52,6 +73,7 @@ const INTERPRETERS: [Interpreter; 6] = [
     Interpreter {
         names: &["perl"],
         valued: "I",
+        attached: "MmCDFVilx0",
         valued_long: &[],
         code: "eE",
         runs: None,
@@ -60,6 +82,7 @@ const INTERPRETERS: [Interpreter; 6] = [
     Interpreter {
         names: &["php"],
         valued: "cdzt",
+        attached: "",
         valued_long: &["--php-ini", "--define", "--zend-extension", "--docroot"],
         code: "rBREFSails",
         runs: Some('f'),
@@ -68,6 +91,7 @@ const INTERPRETERS: [Interpreter; 6] = [
     Interpreter {
         names: &["sh", "bash", "dash", "ash", "zsh", "ksh"],
         valued: "oO",
+        attached: "",
         valued_long: &["--rcfile", "--init-file"],
         code: "cs",
         runs: None,
@@ -109,7 +133,17 @@ pub(super) fn script_name(executable: &str, command_line: &[u8]) -> Option<Strin
         interpreter.script(&mut arguments)?
     };
     let name = label_text(name.as_bytes());
-    (!name.is_empty()).then_some(name)
+    (!name.is_empty() && !is_generated(&name)).then_some(name)
+}
+
+/// Whether a name is mostly a number, a hash or a UUID: each run of a job that is written to a file of such a name would have a
+/// series of its own.
+fn is_generated(name: &str) -> bool {
+    let count = |is: fn(&char) -> bool| name.chars().filter(is).count();
+    let all = count(|c| c.is_alphanumeric());
+    let digits = count(char::is_ascii_digit);
+    let hex = count(char::is_ascii_hexdigit);
+    digits >= 4 && (digits * 2 > all || all >= 8 && hex * 4 >= all * 3)
 }
 
 impl Interpreter {
@@ -122,7 +156,7 @@ impl Interpreter {
     fn script(&self, arguments: &mut dyn Iterator<Item = String>) -> Option<String> {
         while let Some(argument) = arguments.next() {
             if argument == "--" {
-                return arguments.next().map(|path| self.file(&path));
+                return self.file(&arguments.next()?);
             }
             if argument.starts_with("--") {
                 if self.valued_long.contains(&argument.as_str()) {
@@ -131,7 +165,7 @@ impl Interpreter {
                 continue;
             }
             let Some(letters) = argument.strip_prefix('-') else {
-                return (!argument.is_empty()).then(|| self.file(&argument));
+                return self.file(&argument);
             };
             // A dash alone is standard input.
             if letters.is_empty() {
@@ -148,7 +182,10 @@ impl Interpreter {
                     } else {
                         rest.to_owned()
                     };
-                    return Some(self.file(&what));
+                    return self.file(&what);
+                }
+                if self.attached.contains(letter) {
+                    break;
                 }
                 if self.valued.contains(letter) {
                     if rest.is_empty() {
@@ -161,8 +198,11 @@ impl Interpreter {
         None
     }
 
-    /// Name of the file at `path`, or what it is called by its directory.
-    fn file(&self, path: &str) -> String {
+    /// Name of the file at `path`, or what it is called by its directory; none of what is read from a pipe (`/dev/fd/63`).
+    fn file(&self, path: &str) -> Option<String> {
+        if path.is_empty() || path.starts_with("/dev/") || path.starts_with("/proc/") {
+            return None;
+        }
         let mut components = path.rsplit('/').filter(|component| !component.is_empty());
         let last = components.next().unwrap_or_default();
         let ending = self
@@ -170,11 +210,11 @@ impl Interpreter {
             .iter()
             .find_map(|ending| last.strip_suffix(ending));
         let name = ending.filter(|stem| !stem.is_empty()).unwrap_or(last);
-        match components.next() {
+        let name = match components.next() {
             Some(directory) if NAMELESS.contains(&name) && !directory.starts_with('.') => directory,
             _ => name,
-        }
-        .to_owned()
+        };
+        Some(name.to_owned())
     }
 }
 
@@ -248,6 +288,26 @@ mod tests {
             ("node", "node -e 1", None),
             ("ruby3.1", "ruby -I lib bin/rails server", Some("rails")),
             ("perl", "perl -w -MFoo=bar job.pl", Some("job")),
+            ("perl", "perl -MData::Dumper job.pl", Some("job")),
+            ("perl", "perl -wMstrict -I lib -i.orig job.pl", Some("job")),
+            ("ruby3.1", "ruby -W:no-deprecated app.rb", Some("app")),
+            (
+                "node",
+                "node --env-file .env --unhandled-rejections strict server.js",
+                Some("server"),
+            ),
+            ("node", "node --eval 1", None),
+            (
+                "bash",
+                "bash /tmp/6f1c2b52-9c1e-4d5e-8f60-0a7b1c2d3e4f.sh",
+                None,
+            ),
+            ("bash", "bash /tmp/job-20251121.sh", None),
+            ("bash", "bash /dev/fd/63", None),
+            ("bash", "bash /proc/self/fd/0", None),
+            ("bash", "bash feedback.sh", Some("feedback")),
+            ("python3", "python3 abc123.py", Some("abc123")),
+            ("node", "node /srv/0a7b1c2d3e4f/index.js", None),
             ("perl5.36", "perl -ne print x", None),
             (
                 "php8.2",

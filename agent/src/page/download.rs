@@ -30,13 +30,14 @@ pub(super) async fn pprof(
     State(shared): State<Arc<Shared>>,
     Parameters(selection): Parameters<Selection>,
 ) -> Result<Response, Refusal> {
-    let selected = selection.find(&shared.store)?;
-    let owner = selected.owner.map(|owner| owner.service_name.clone());
-    let (profile, bytes) = shared
+    let store = Arc::clone(&shared.store);
+    let (owner, profile, bytes) = shared
         .work(move || {
+            let selected = selection.find(&store)?;
+            let owner = selected.owner.map(|owner| owner.service_name.clone());
             let profile = merge(&selected.profiles)?;
             let bytes = encoded(&profile)?;
-            Ok((head(&profile), bytes))
+            Ok((owner, head(&profile), bytes))
         })
         .await?;
     let name = file_name(owner.as_deref().unwrap_or("all"), &profile, "pb.gz");

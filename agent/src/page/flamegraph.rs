@@ -15,8 +15,9 @@ pub(super) async fn flamegraph(
     State(shared): State<Arc<Shared>>,
     Parameters(selection): Parameters<Selection>,
 ) -> Result<Json<FlameGraph>, Refusal> {
-    let selected = selection.find(&shared.store)?;
+    let store = Arc::clone(&shared.store);
     let graph = shared.work(move || {
+        let selected = selection.find(&store)?;
         let mut tree = Tree::new();
         // One at a time: an hour of them decoded together would be larger than the store.
         for stored in &selected.profiles {

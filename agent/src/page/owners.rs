@@ -4,6 +4,7 @@ use super::Shared;
 use super::answer::Refusal;
 use super::query::{Parameters, Time, owner_id};
 use crate::owner::Owner;
+use crate::profile::OwnerProfile;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -24,9 +25,15 @@ pub(super) async fn owners(
     State(shared): State<Arc<Shared>>,
     Parameters(time): Parameters<Time>,
 ) -> Result<Json<Vec<OwnerShare>>, Refusal> {
-    let profiles = shared.store.profiles(None, time.range()?);
+    let range = time.range()?;
+    let store = Arc::clone(&shared.store);
+    let shares = shared.work(move || Ok(shares(&store.profiles(None, range))));
+    Ok(Json(shares.await?))
+}
+
+fn shares(profiles: &[Arc<OwnerProfile>]) -> Vec<OwnerShare> {
     let mut sums: HashMap<&Owner, (u64, u64)> = HashMap::new();
-    for profile in &profiles {
+    for profile in profiles {
         let (cpu_nanos, samples) = sums.entry(&profile.owner).or_default();
         *cpu_nanos = cpu_nanos.saturating_add(profile.cpu_nanos);
         *samples = samples.saturating_add(profile.samples);
@@ -44,5 +51,5 @@ pub(super) async fn owners(
         })
         .collect();
     shares.sort_by(|a, b| (b.cpu_nanos, &a.id).cmp(&(a.cpu_nanos, &b.id)));
-    Ok(Json(shares))
+    shares
 }

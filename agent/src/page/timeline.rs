@@ -50,8 +50,13 @@ pub(super) async fn timeline(
 ) -> Result<Json<Timeline>, Refusal> {
     let range = time.range()?;
     let nanos = range.start.saturating_mul(1_000_000)..range.end.saturating_mul(1_000_000);
-    let stretches = shared.store.stretches(nanos);
-    let largest = largest(&stretches);
+    let store = Arc::clone(&shared.store);
+    let timeline = shared.work(move || Ok(drawn(&store.stretches(nanos), store.reaches_back_to())));
+    Ok(Json(timeline.await?))
+}
+
+fn drawn(stretches: &[Stretch], reaches_back_to: Option<i64>) -> Timeline {
+    let largest = largest(stretches);
     let places: HashMap<&Owner, usize> = largest.iter().copied().zip(0..).collect();
     let points = stretches
         .iter()
@@ -64,15 +69,12 @@ pub(super) async fn timeline(
             name: owner.service_name.clone(),
         })
         .collect();
-    Ok(Json(Timeline {
+    Timeline {
         now_ms: super::unix_millis(),
-        reaches_back_to_ms: shared
-            .store
-            .reaches_back_to()
-            .map(|nanos| nanos.div_euclid(1_000_000)),
+        reaches_back_to_ms: reaches_back_to.map(|nanos| nanos.div_euclid(1_000_000)),
         owners,
         points,
-    }))
+    }
 }
 
 fn largest(stretches: &[Stretch]) -> Vec<&Owner> {

@@ -27,6 +27,8 @@ const MAX_BYTES: u64 = 256 << 10;
 struct Reading {
     tgid: u32,
     declared: Declared,
+    /// That of the process that it is a fork of, which counts if it has ended.
+    parent: Declared,
 }
 
 /// The threads that read.
@@ -40,28 +42,44 @@ impl Declarations {
         let unread = Arc::new(AtomicU64::new(0));
         let note = {
             let unread = Arc::clone(&unread);
-            move |declared: &Declared| {
-                unread.fetch_add(1, Ordering::Relaxed);
-                declared.set(Declaration::default());
+            move |reading: &Reading| match reading.parent.read() {
+                Some(declaration) => reading.declared.set(declaration.clone()),
+                None => {
+                    unread.fetch_add(1, Ordering::Relaxed);
+                    reading.declared.give_up();
+                }
             }
         };
         let give_up = note.clone();
         let work = move |reading: &Reading| match read(reading.tgid) {
             Some(declaration) => reading.declared.set(declaration),
-            None => note(&reading.declared),
+            None => note(reading),
         };
         let pool = Pool::start(OPTIONS, work, move |reading: &Reading, _: GivenUp| {
-            give_up(&reading.declared);
+            give_up(reading);
         })?;
         Ok(Self { pool, unread })
     }
 
     /// Has the declaration of a program that has just begun, or was there before the agent, read soon.
     pub(super) fn read(&self, tgid: u32) -> Declared {
+        self.submit(tgid, Declared::default())
+    }
+
+    /// That of a fork: its parent's, or its own where that has not been read. A daemon's parent ends at once.
+    pub(super) fn of_fork(&self, child: u32, parent: &Declared) -> Declared {
+        match parent.read() {
+            Some(_) => parent.clone(),
+            None => self.submit(child, parent.clone()),
+        }
+    }
+
+    fn submit(&self, tgid: u32, parent: Declared) -> Declared {
         let declared = Declared::default();
         self.pool.submit(Reading {
             tgid,
             declared: declared.clone(),
+            parent,
         });
         declared
     }
@@ -145,5 +163,45 @@ mod tests {
         let gone = declarations.read(child.id());
         assert_eq!(wait(&gone).service_name(), None);
         assert_eq!(declarations.unread(), 1);
+    }
+
+    /// A fork is what its parent is, and itself where that could not be read; one that is gone too is what its parent turned out to be.
+    #[test]
+    fn a_fork_is_read_where_its_parent_was_not() {
+        let declarations = Declarations::start().unwrap();
+        let said = |name: &str| {
+            let environment = format!("OTEL_SERVICE_NAME={name}");
+            Declaration::new(b"x", b"", environment.as_bytes())
+        };
+        let mut child = Command::new("cat")
+            .env("OTEL_SERVICE_NAME", "own")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let gone = u32::MAX;
+        let (read, unread, late) = <(Declared, Declared, Declared)>::default();
+        read.set(said("parent"));
+        unread.give_up();
+        for (tgid, parent, name) in [
+            (child.id(), &read, Some("parent")),
+            (child.id(), &unread, Some("own")),
+            (gone, &unread, None),
+        ] {
+            let declared = declarations.of_fork(tgid, parent);
+            let name_read = wait(&declared).service_name().map(|name| &**name);
+            assert_eq!(name_read, name);
+        }
+        let reading = Reading {
+            tgid: gone,
+            declared: Declared::default(),
+            parent: late.clone(),
+        };
+        late.set(said("late"));
+        let declared = reading.declared.clone();
+        declarations.pool.submit(reading);
+        let name = wait(&declared).service_name().map(|name| &**name);
+        assert_eq!(name, Some("late"));
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 }

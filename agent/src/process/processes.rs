@@ -7,6 +7,7 @@ use super::files::Hint;
 use super::inspector::{Inspector, Suspect};
 use super::mappings::{Inserted, Mapping};
 use super::program::Program;
+use super::repair::Since;
 use super::{Files, MappedFile, Mappings, PublishDelays, maps, run_time};
 use crate::owner::{Declaration, Declared};
 use bpf::sideband::{Event, MmapRecord, Record};
@@ -228,12 +229,16 @@ impl Processes {
             .by_tgid
             .get(&parent)
             .and_then(|programs| programs.last());
-        match known.map(|program| program.forked(time)) {
+        let forked = |program: &Program| {
+            let declared = self.declarations.of_fork(child, &program.declared);
+            program.forked(time, declared)
+        };
+        match known.map(forked) {
             Some(program) => self.begin(child, program),
             None => {
                 let declared = self.declarations.read(child);
                 self.begin(child, Program::new(time, Arc::default(), 0, declared));
-                self.read(child);
+                self.read(child, Since::Known);
             }
         }
     }
@@ -241,7 +246,12 @@ impl Processes {
     fn begin(&mut self, tgid: u32, program: Program) {
         let programs = self.by_tgid.entry(tgid).or_default();
         if let Some(last) = programs.last_mut() {
-            if program.begin <= last.read_at || program.begin <= last.begin {
+            if program.begin <= last.begin {
+                return;
+            }
+            if program.begin <= last.read_at {
+                // Its mappings are known better; what it says of itself may have been read before it began.
+                last.declared = program.declared;
                 return;
             }
             last.ended.get_or_insert(program.begin);
@@ -274,7 +284,7 @@ impl Processes {
             .get_mut(&mmap.tgid)
             .and_then(|programs| programs.last_mut())
         else {
-            self.read(mmap.tgid);
+            self.read(mmap.tgid, Since::Known);
             return;
         };
         if time <= program.read_at || time < program.begin {

@@ -94,11 +94,11 @@ impl Program {
     }
 
     /// The one that a fork made at `time` begins with.
-    pub(super) fn forked(&self, time: u64) -> Self {
+    pub(super) fn forked(&self, time: u64, declared: Declared) -> Self {
         Self {
             publication: self.publication.inherited(time),
             last_mapped: self.last_mapped,
-            ..Self::new(time, Arc::clone(&self.mappings), 0, self.declared.clone())
+            ..Self::new(time, Arc::clone(&self.mappings), 0, declared)
         }
     }
 }

@@ -9,6 +9,15 @@ use bpf::sideband::monotonic_nanos;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// What is known of a process since its last record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// That it runs the same program.
+    Known,
+    /// Nothing: records are missing.
+    Unknown,
+}
+
 impl Processes {
     /// Reads the mappings of every process there is. Records must be subscribed to before, so that none falls between.
     pub(crate) fn scan(&mut self) {
@@ -20,7 +29,7 @@ impl Processes {
         for name in processes.flatten().map(|entry| entry.file_name()) {
             if let Some(tgid) = name.to_str().and_then(|name| name.parse().ok()) {
                 there.insert(tgid);
-                self.read(tgid);
+                self.read(tgid, Since::Unknown);
             }
         }
         // The end of those that are gone may be among what was missed: they would be remembered for ever.
@@ -64,7 +73,7 @@ impl Processes {
             }
         }
         self.trouble.repairs += 1;
-        self.read(tgid)
+        self.read(tgid, Since::Known)
     }
 
     /// Looks at /proc because code was mapped in the place of other code and nothing that was recorded since `begin`
@@ -74,12 +83,12 @@ impl Processes {
         let last = programs.and_then(|programs| programs.last());
         if last.is_some_and(|last| last.begin <= generation && last.last_mapped < begin) {
             self.trouble.repairs += 1;
-            self.read(tgid);
+            self.read(tgid, Since::Known);
         }
     }
 
     /// Takes a process's mappings from /proc; false if it is gone, has none, or does not let them be read.
-    pub(super) fn read(&mut self, tgid: u32) -> bool {
+    pub(super) fn read(&mut self, tgid: u32, since: Since) -> bool {
         let before = monotonic_nanos();
         let lines = match self.maps.read(tgid) {
             Ok(lines) if !lines.is_empty() => lines,
@@ -118,6 +127,9 @@ impl Processes {
                 last.repair.was_needed(before);
                 last.mappings = Arc::new(mappings);
                 last.publication.outdate();
+                if since == Since::Unknown {
+                    last.declared = self.declarations.read(tgid);
+                }
             }
             // Whatever began it has left no record.
             None => {
@@ -162,5 +174,22 @@ mod tests {
         assert_eq!(programs.len(), 1);
         assert!(programs[0].begin == time && !programs[0].mappings.is_empty());
         assert!(processes.repair(tgid, u64::MAX));
+    }
+
+    /// An exec that /proc showed before its record came: what is known of its mappings stays, what it says is read again.
+    #[test]
+    fn an_exec_seen_before_is_still_read() {
+        let delays = PublishDelays::default();
+        let mut processes = Processes::new(Files::for_test(), delays, Arc::new(|| {})).unwrap();
+        let tgid = std::process::id();
+        let time = monotonic_nanos();
+        processes.scan();
+        let before = processes.by_tgid[&tgid][0].declared.clone();
+        let event = Event::Exec { tgid };
+        processes.apply(vec![Record { time, event }]);
+        let programs = &processes.by_tgid[&tgid];
+        assert_eq!(programs.len(), 1);
+        assert!(!programs[0].mappings.is_empty());
+        assert!(programs[0].declared != before);
     }
 }

@@ -10,7 +10,7 @@ use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Identities remembered, about 300 bytes each.
+/// Identities remembered: what is longest of each is the path of its executable.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8192).expect("not zero");
 
 #[derive(PartialEq, Eq, Hash)]
@@ -58,8 +58,9 @@ impl Identities {
                 let container = owner.as_ref().and_then(|owner| owner.container.as_ref());
                 if let (Some(runtimes), Some(Container::Oci { id, runtime })) =
                     (&self.runtimes, container)
+                    && !is_users(path)
                 {
-                    runtimes.get(id, *runtime);
+                    runtimes.foresee(id, *runtime);
                 }
             }
         }
@@ -114,6 +115,12 @@ impl Identities {
         };
         Identity::of(cgroup, program, declared)
     }
+}
+
+/// Whether a user's manager has made this cgroup: there users make as many as they like.
+fn is_users(path: &[u8]) -> bool {
+    let mut components = path.split(|byte| *byte == b'/');
+    components.any(|component| component.starts_with(b"user@"))
 }
 
 /// What the kernel program has to read for this hierarchy.

@@ -134,6 +134,25 @@ async fn asks_again_as_long_as_it_may_help() {
     assert_eq!(info.name.as_deref(), Some("web"));
 }
 
+/// A runtime that does not answer for longer than it is asked at a time is asked again, and nothing is said of its containers meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_may_come_late() {
+    let root = tempfile::tempdir().unwrap();
+    serve(&root.path().join(PODMAN), http(404, "{}"));
+    let runtimes = start(&below(root.path()));
+    let hint = Some(Runtime::Docker);
+    assert_eq!(runtimes.get(ID, hint), Knowledge::Asking);
+    let begin = Instant::now();
+    while trouble(&runtimes, "podman").asked < 6 {
+        assert_eq!(runtimes.get(ID, hint), Knowledge::Asking);
+        assert!(begin.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(50)).await;
+    }
+    serve(&root.path().join(DOCKER), http(200, INSPECTED));
+    let info = known(&runtimes, ID, hint).await;
+    assert_eq!(info.name.as_deref(), Some("web"));
+}
+
 /// What is no id is not asked for: it would become part of a path.
 #[tokio::test]
 async fn only_ids_are_asked_for() {
@@ -157,6 +176,11 @@ async fn a_hanging_runtime_is_left_alone() {
         assert_ne!(knowledge, Knowledge::Unknown);
     }
     known(&runtimes, &format!("{:064x}", 200), Some(Runtime::Docker)).await;
+    // Also if nobody has sampled a million others, which may come behind.
+    for number in 0..1_000_000 {
+        runtimes.foresee(&format!("{number:063x}f"), Some(Runtime::Docker));
+    }
+    known(&runtimes, ID, Some(Runtime::Docker)).await;
     // Those that were asked for at once all met it before it was known to hang.
     let asked = trouble(&runtimes, "docker").asked;
     assert!((1..=16).contains(&asked), "{asked}");
