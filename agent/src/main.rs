@@ -17,7 +17,6 @@ mod debuginfod;
 mod disk_cache;
 mod doctor;
 mod export;
-mod host;
 mod metrics;
 mod naming;
 mod owner;
@@ -52,15 +51,9 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Agent(args) => {
-            host::see_processes()?;
-            commands::agent(args)
-        }
-        Command::Doctor(args) => commands::doctor(args, host::see_processes()),
-        Command::Record(args) => {
-            host::see_processes()?;
-            commands::record(args)
-        }
+        Command::Agent(args) => commands::agent(args),
+        Command::Doctor(args) => commands::doctor(args),
+        Command::Record(args) => commands::record(args),
         Command::Unwind(args) => commands::unwind(args),
         Command::Worker => {
             symbolizer::serve()?;

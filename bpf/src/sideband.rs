@@ -128,14 +128,18 @@ impl Sideband {
     /// The records written until now.
     ///
     /// The rings are read one after the other, while a process that moves from one CPU to another leaves an exec in the one
-    /// and mappings in the other. So what was written after the reading began is held back for the next call.
+    /// and mappings in the other. So what was written after the reading began is held back for the next call, and no longer, whatever
+    /// its time says: by then all that is older has been read.
     pub fn read(&mut self) -> Records {
         let until = monotonic_nanos();
+        let held_until = self.held.last().map_or(0, |record| record.time);
         for ring in self.rings.values_mut() {
             read_ring(ring, &mut self.held);
         }
         self.held.sort_by_key(|record| record.time);
-        let ready = self.held.partition_point(|record| record.time <= until);
+        let ready = self
+            .held
+            .partition_point(|record| record.time <= until.max(held_until));
         Records {
             records: self.held.drain(..ready).collect(),
             until,

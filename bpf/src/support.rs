@@ -58,13 +58,10 @@ pub(crate) fn check() -> Result<(), Error> {
     if !permitted() {
         return Err(Error::NotPermitted);
     }
-    if !in_first_namespace("self", "user", USER_NAMESPACE) {
+    if !in_first_namespace("user", USER_NAMESPACE) {
         return Err(Error::UserNamespace);
     }
-    // The second process of the first namespace is the parent of all kernel threads. Where it is out of reach, one's own is not.
-    if !in_first_namespace("2", "pid", PID_NAMESPACE)
-        && !in_first_namespace("self", "pid", PID_NAMESPACE)
-    {
+    if !in_first_namespace("pid", PID_NAMESPACE) {
         return Err(Error::PidNamespace);
     }
     if !Path::new(VMLINUX_BTF).exists() {
@@ -91,11 +88,10 @@ fn permitted() -> bool {
 }
 
 /// Capabilities count within the user namespace of their process, and kernel programs belong to the first one; these tell
-/// processes by their ids in the first pid namespace, and /proc must show the same.
-fn in_first_namespace(process: &str, kind: &str, inode: u32) -> bool {
-    std::fs::read_link(format!("/proc/{process}/ns/{kind}")).map_or(process == "self", |link| {
-        link == Path::new(&format!("{kind}:[{inode}]"))
-    })
+/// processes by their ids in the first pid namespace, where /proc shows those of the agent's.
+fn in_first_namespace(kind: &str, inode: u32) -> bool {
+    std::fs::read_link(format!("/proc/self/ns/{kind}"))
+        .map_or(true, |link| link == Path::new(&format!("{kind}:[{inode}]")))
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

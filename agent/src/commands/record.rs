@@ -6,7 +6,6 @@ use super::outcome::summary;
 use super::signals::Signals;
 use super::workload::{self, Workload};
 use crate::cli::{RecordArgs, Target};
-use crate::host::own_id;
 use crate::naming::{Assembler, CaptureDesk, Captured, Naming};
 use crate::process::tgid_of;
 use crate::sampling::{CaptureId, Collector, Command, SamplingOptions, WINDOW};
@@ -87,7 +86,7 @@ fn filter(target: &Target<'_>) -> Result<Filter> {
     Ok(match target {
         Target::Host => Filter::Everything,
         Target::Process(pid) => Filter::Process(process(*pid)?),
-        Target::Command(_) => Filter::DescendantsOf(own_id()),
+        Target::Command(_) => Filter::DescendantsOf(std::process::id()),
     })
 }
 

@@ -2,7 +2,6 @@
 
 use super::Finding;
 use crate::cli::AgentArgs;
-use crate::host::own_id;
 use crate::sampling::{CaptureId, Collector, Command, Sample, SamplingOptions, WINDOW};
 use bpf::Filter;
 use rustix::time::{ClockId, clock_gettime};
@@ -19,7 +18,7 @@ pub(super) fn examine(args: &AgentArgs) -> Finding {
     let options = SamplingOptions {
         frequency: FREQUENCY,
         idle: false,
-        filter: Filter::Process(own_id()),
+        filter: Filter::Process(std::process::id()),
         kernel_memory: args.unwind.unwind_memory << 20,
         cache: args.unwind.tables(),
         interval: WINDOW,
