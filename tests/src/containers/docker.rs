@@ -65,18 +65,8 @@ impl Docker {
         let image = image::file_system(self.state.path());
         image::run(self.client().arg("import").arg(image).arg(wanted.image));
         let mut command = self.client();
-        command.args(["run", "--detach", "--network=host", "--name", wanted.name]);
-        for (name, value) in wanted.labels {
-            command.arg("--label").arg(format!("{name}={value}"));
-        }
-        for (name, value) in wanted.environment {
-            command.arg("--env").arg(format!("{name}={value}"));
-        }
-        command
-            .arg(wanted.image)
-            .arg(image::PROGRAM)
-            .args(wanted.arguments);
-        image::run(&mut command).trim().to_owned()
+        command.arg("run");
+        wanted.run_by(&mut command)
     }
 
     /// Waits until a container has ended by itself.

@@ -15,6 +15,7 @@ pub use podman::Podman;
 
 use crate::machine::skip;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A container to run.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,21 @@ impl Default for Wanted<'_> {
             environment: &[],
             arguments: &[],
         }
+    }
+}
+
+impl Wanted<'_> {
+    /// Runs it by a client's `run`, which docker and podman take alike, and returns its id.
+    fn run_by(&self, command: &mut Command) -> String {
+        command.args(["--detach", "--network=host", "--name", self.name]);
+        for (name, value) in self.labels {
+            command.arg("--label").arg(format!("{name}={value}"));
+        }
+        for (name, value) in self.environment {
+            command.arg("--env").arg(format!("{name}={value}"));
+        }
+        command.arg(self.image).arg(PROGRAM).args(self.arguments);
+        image::run(command).trim().to_owned()
     }
 }
 

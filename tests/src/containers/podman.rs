@@ -58,20 +58,10 @@ impl Podman {
         );
         let mut command = self.podman();
         command
-            .args(["run", "--detach", "--network=host", "--name", wanted.name])
+            .arg("run")
             // Its own limits are higher than what a host without CAP_SYS_RESOURCE lets it set.
             .args(["--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"]);
-        for (name, value) in wanted.labels {
-            command.arg("--label").arg(format!("{name}={value}"));
-        }
-        for (name, value) in wanted.environment {
-            command.arg("--env").arg(format!("{name}={value}"));
-        }
-        command
-            .arg(wanted.image)
-            .arg(image::PROGRAM)
-            .args(wanted.arguments);
-        image::run(&mut command).trim().to_owned()
+        wanted.run_by(&mut command)
     }
 
     fn podman(&self) -> Command {
