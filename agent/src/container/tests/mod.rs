@@ -1,6 +1,7 @@
 //! What is told of containers: by real runtimes, and by servers that hang, refuse, lie and babble.
 
 mod bad_servers;
+mod crio;
 mod fake;
 mod kubernetes;
 mod real;
