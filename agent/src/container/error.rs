@@ -20,6 +20,9 @@ pub(super) enum AskError {
     /// It is there but does not work.
     #[error("{0}: {1}: is it running?")]
     Broken(PathBuf, io::Error),
+    /// It is not the user's whose it should be.
+    #[error("{0}: user {1} listens there and not the one whose it should be: it is not asked")]
+    Foreign(PathBuf, u32),
     /// It does not answer.
     #[error("it does not answer: is it stuck?")]
     Hangs,

@@ -6,6 +6,7 @@ mod engines;
 mod inside;
 mod load;
 mod pods;
+mod rootless;
 mod silent;
 
 use std::collections::BTreeMap;
