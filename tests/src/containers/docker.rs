@@ -101,6 +101,8 @@ impl Docker {
         let program = program.display();
         command
             .args(["run", "--rm", "--pid=host", "--network=host"])
+            // Without the host's network it has a name of its own.
+            .arg("--hostname=not-the-host")
             // A guest that lacks a capability itself has no privileged containers.
             .args(["--cap-add=SYS_ADMIN", "--cap-add=SYS_PTRACE"])
             .args(["--cap-add=DAC_READ_SEARCH", "--cap-add=SYSLOG"])

@@ -12,9 +12,9 @@ use tests::pyroscope::Stored;
 use tests::stacks::Stacks;
 use tests::thermograph::{Run, binary};
 
-/// With the host's process ids and else nothing of the host's, and with no option that says where anything is, it names the functions of a container beside it and
-/// the container itself, whose runtime's socket is below the host's root directory only; and a service of the host by its unit, with functions that only a
-/// file in the host's /tmp names.
+/// With the host's process ids and else nothing of the host's, not even its name, and with no option that says where anything is, it names
+/// a container beside it, whose runtime's socket is below the host's root directory only, and its functions; and a service of the host by
+/// its unit, with functions that only a file in the host's /tmp names.
 #[test]
 fn an_agent_in_a_container() {
     if skipped("an_agent_in_a_container") {
@@ -36,8 +36,11 @@ fn an_agent_in_a_container() {
         Program::MakesCode,
         "600 inside map",
     );
+    let labels = watch.labels(&id);
+    let host = rustix::system::uname();
+    assert_eq!(labels["node"], host.nodename().to_str().unwrap());
     assert_eq!(
-        told(&watch.labels(&id)),
+        told(&labels),
         [
             ("container", "cart-1"),
             ("container_id", &id[..12]),

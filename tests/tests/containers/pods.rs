@@ -58,7 +58,8 @@ fn pods() {
     }
 }
 
-/// By the socket of CRI-O, whose part is played by the same service of containerd, in a cgroup of the name that CRI-O gives: what such a container is, is asked there.
+/// What a container is, in a cgroup of the name that CRI-O gives, is asked for at the socket of CRI-O. Its part is played by containerd, which
+/// has the same service.
 #[test]
 fn pods_of_crio() {
     if skipped("pods_of_crio") {

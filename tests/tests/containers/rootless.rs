@@ -8,8 +8,8 @@ use tests::machine::{Machine, skipped};
 /// Whoever that is: no host has so many.
 const USER: u32 = 1_234_567;
 
-/// A container of a user's own podman, in a cgroup as systemd gives it one below the user's manager, goes by the name that he gave it: his engine is asked for it at
-/// his socket, which nothing but his uid leads to.
+/// A container of a user's own podman, in a cgroup as systemd gives it one below the user's manager, goes by the name that he gave it: his
+/// engine is asked for it at his socket, which nothing but his uid leads to.
 #[test]
 fn rootless_podman() {
     if skipped("rootless_podman") {

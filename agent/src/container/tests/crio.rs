@@ -18,8 +18,8 @@ const INFO: &str = r#"{"sandboxID":"ab","pid":4242,"runtimeSpec":{"ociVersion":"
     "io.kubernetes.cri-o.ContainerType":"container"},"linux":{"cgroupsPath":"kubepods-besteffort-pod3d27.slice:crio:3726"}},
     "privileged":false}"#;
 
-/// A container goes by its name in the pod; its image by the name that CRI-O has for it, for unlike containerd it does not tell what the pod's specification says;
-/// without that by the digest.
+/// A container goes by its name in the pod; its image by the name that CRI-O has for it, for unlike containerd it does not tell what the
+/// pod's specification says; without that by the digest.
 #[tokio::test(flavor = "multi_thread")]
 async fn containers() {
     for (image, expected) in [
