@@ -8,6 +8,9 @@
 //!
 //! The mark before a push is what makes "at most twice" true whenever this process or the host dies: who finds it knows that the server may
 //! have the profile. Nothing here is read into memory but what is about to be sent, and 32 bytes of each profile.
+//!
+//! What is provisional is so in the newest file alone: each file that comes takes the place of what is provisional in those before it, so that the
+//! renaming of one file puts others in its place, and there is no moment at which both count, or neither.
 
 mod directory;
 mod format;
@@ -151,9 +154,11 @@ impl Spool {
             losses: Losses::default(),
             directory,
         };
-        for number in spool.directory.numbers()? {
+        let numbers = spool.directory.numbers()?;
+        for number in &numbers {
+            let (number, is_newest) = (*number, Some(number) == numbers.last());
             spool.next_number = number.saturating_add(1);
-            match spool.adopt(number) {
+            match spool.adopt(number, is_newest) {
                 Err(error) if is_damage(&error) => {
                     // How many profiles it had is as unreadable as they are.
                     spool.losses.corrupt += 1;
@@ -168,7 +173,7 @@ impl Spool {
     }
 
     /// Takes over a file that an earlier process has left.
-    fn adopt(&mut self, number: u64) -> io::Result<()> {
+    fn adopt(&mut self, number: u64, is_newest: bool) -> io::Result<()> {
         let file = self.directory.read(number)?;
         let (mut entries, lost) = format::scan(&file)?;
         // What somebody has put behind the profiles is no reason to drop others for its size.
@@ -178,12 +183,19 @@ impl Spool {
         }
         self.losses.corrupt += lost as u64;
         for entry in &mut entries {
-            // Nobody was left to write down the answer.
-            if entry.sent == Sent::Twice {
-                entry.sent = Sent::Done;
-                self.losses.unknown += 1;
-                entry.mark(&file, Sent::Done)?;
-            }
+            let sent = match entry.sent {
+                // Nobody was left to write down the answer.
+                Sent::Twice => {
+                    self.losses.unknown += 1;
+                    Sent::Done
+                }
+                // Nobody was left to put others in its place.
+                Sent::Provisional if is_newest => Sent::Never,
+                Sent::Provisional => Sent::Done,
+                _ => continue,
+            };
+            entry.sent = sent;
+            entry.mark(&file, sent)?;
         }
         file.sync_data()?;
         let segment = Segment {
@@ -197,7 +209,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Puts profiles on disk, where they are when this returns. The oldest make room for them.
+    /// Puts profiles on disk, where they are when this returns, in the place of all that was provisional. The oldest make room for them.
     pub(super) fn append(&mut self, profiles: &[Entrusted]) -> io::Result<Vec<Ticket>> {
         let records: Vec<Record<'_>> = profiles
             .iter()
@@ -214,6 +226,7 @@ impl Spool {
         self.make_room(bytes.len() as u64);
         let number = self.next_number;
         self.directory.write(number, &bytes)?;
+        let replaced = self.provisional();
         self.next_number += 1;
         self.bytes += bytes.len() as u64;
         let slots = entries
@@ -230,12 +243,27 @@ impl Spool {
             bytes: bytes.len() as u64,
             slots: slots.collect(),
         });
+        // Before the new file may go: without it, they would count again. A disk that fails now had better keep the new ones all the same.
+        let _ = self.settle(&replaced);
         Ok((0..profiles.len())
             .map(|slot| Ticket {
                 segment: number,
                 slot,
             })
             .collect())
+    }
+
+    /// What others have come in the place of, once there is a newer file.
+    fn provisional(&self) -> Vec<Settled> {
+        let tickets = self.segments.iter().flat_map(|segment| {
+            let slots = segment.slots.iter().enumerate();
+            let provisional = slots.filter(|(_, slot)| slot.entry.sent == Sent::Provisional);
+            provisional.map(|(slot, _)| Ticket {
+                segment: segment.number,
+                slot,
+            })
+        });
+        tickets.map(Settled::done).collect()
     }
 
     /// Drops the oldest until `more` bytes fit.
@@ -390,7 +418,7 @@ impl Losses {
         match sent {
             Sent::Never | Sent::Failed => self.spool_full += 1,
             Sent::Once | Sent::Twice => self.unknown += 1,
-            Sent::Done => {}
+            Sent::Provisional | Sent::Done => {}
         }
     }
 
@@ -399,7 +427,7 @@ impl Losses {
         match sent {
             Sent::Never | Sent::Failed => self.too_old += 1,
             Sent::Once | Sent::Twice => self.unknown += 1,
-            Sent::Done => {}
+            Sent::Provisional | Sent::Done => {}
         }
     }
 }

@@ -31,6 +31,8 @@ pub(in crate::export) enum Sent {
     Once,
     /// It was sent a second time, and nobody will know what came of it.
     Twice,
+    /// It is not to be sent: others will come in its place. If nobody is left who would put them there, it is what there is.
+    Provisional,
     /// It needs no further push.
     Done,
 }
@@ -42,6 +44,7 @@ impl Sent {
             Sent::Failed => b'f',
             Sent::Once => b'1',
             Sent::Twice => b'2',
+            Sent::Provisional => b'p',
             Sent::Done => b'd',
         }
     }
@@ -52,6 +55,7 @@ impl Sent {
             Sent::Failed,
             Sent::Once,
             Sent::Twice,
+            Sent::Provisional,
             Sent::Done,
         ]
         .into_iter()
@@ -236,7 +240,13 @@ mod tests {
             [1, -2, i64::MAX]
         );
         assert_eq!(entries[2].read(&file).unwrap(), b"three");
-        for sent in [Sent::Once, Sent::Failed, Sent::Twice, Sent::Done] {
+        for sent in [
+            Sent::Once,
+            Sent::Failed,
+            Sent::Twice,
+            Sent::Provisional,
+            Sent::Done,
+        ] {
             entries[1].mark(&file, sent).unwrap();
             let states: Vec<Sent> = scan(&file).unwrap().0.iter().map(|e| e.sent).collect();
             assert_eq!(states, [Sent::Never, sent, Sent::Never]);

@@ -38,7 +38,7 @@ impl Slot {
     }
 
     pub(super) fn waits(&self) -> bool {
-        !self.is_on_its_way && self.entry.sent != Sent::Done
+        !self.is_on_its_way && !matches!(self.entry.sent, Sent::Provisional | Sent::Done)
     }
 
     fn take(&self, file: &File) -> io::Result<Vec<u8>> {

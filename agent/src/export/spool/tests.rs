@@ -155,6 +155,53 @@ fn in_flight_is_not_taken() {
     assert_eq!(second.waiting(), 1);
 }
 
+fn provisional(start: i64) -> Entrusted {
+    Entrusted {
+        sent: Sent::Provisional,
+        ..profile(start)
+    }
+}
+
+/// What is provisional is not taken; after a restart it is what there is, and stays so whatever comes then.
+#[test]
+fn provisional_ones_are_for_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = spool(&directory, [1]);
+    first.append(&[profile(2), provisional(3)]).unwrap();
+    assert_eq!(take(&mut first, all()), [1, 2]);
+    assert_eq!(first.waiting(), 0);
+    drop(first);
+    let mut second = open(&directory);
+    second.append(&[profile(4)]).unwrap();
+    drop(second);
+    assert_eq!(take(&mut open(&directory), all()), [1, 2, 3, 4]);
+}
+
+/// Each file takes the place of what is provisional before it, whenever the process dies: before that is marked, too, and when the new file
+/// has gone.
+#[test]
+fn provisional_ones_are_replaced() {
+    for dies_before_marks in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = open(&directory);
+        first.append(&[profile(1), provisional(2)]).unwrap();
+        let path = &files(&directory)[0];
+        let before = fs::read(path).unwrap();
+        let tickets = first.append(&[profile(3), provisional(4)]).unwrap();
+        if dies_before_marks {
+            fs::write(path, before).unwrap();
+            drop(first);
+            assert_eq!(take(&mut open(&directory), all()), [1, 3, 4]);
+            continue;
+        }
+        let done: Vec<_> = tickets.into_iter().map(Settled::done).collect();
+        first.settle(&done).unwrap();
+        assert_eq!(files(&directory).len(), 1);
+        drop(first);
+        assert_eq!(take(&mut open(&directory), all()), [1]);
+    }
+}
+
 /// The oldest make room, and are counted; what is larger than all of it is refused.
 #[test]
 fn bounded_in_bytes() {
