@@ -18,7 +18,7 @@ mod segment;
 
 pub(super) use format::Sent;
 
-use directory::{Directory, is_damage};
+use directory::{Directory, Fault};
 use format::Record;
 use segment::{Segment, Slot};
 use std::collections::VecDeque;
@@ -159,15 +159,20 @@ impl Spool {
             let (number, is_newest) = (*number, Some(number) == numbers.last());
             spool.next_number = number.saturating_add(1);
             match spool.adopt(number, is_newest) {
-                Err(error) if is_damage(&error) => {
-                    // How many profiles it had is as unreadable as they are.
-                    spool.losses.corrupt += 1;
-                    // What cannot be removed is found again, and costs no more than this.
-                    let _ = spool.directory.remove(number);
-                }
-                other => other?,
+                Ok(()) => {}
+                Err(error) => match Fault::of(error)? {
+                    Fault::File => {
+                        // How many profiles it had is as unreadable as they are.
+                        spool.losses.corrupt += 1;
+                        // What cannot be removed is found again, and costs no more than this.
+                        let _ = spool.directory.remove(number);
+                    }
+                    // It is there for the next start, which may be able to read it.
+                    Fault::Place => {}
+                },
             }
         }
+        spool.settle(&[])?;
         spool.make_room(0);
         Ok(spool)
     }
@@ -175,14 +180,16 @@ impl Spool {
     /// Takes over a file that an earlier process has left.
     fn adopt(&mut self, number: u64, is_newest: bool) -> io::Result<()> {
         let file = self.directory.read(number)?;
-        let (mut entries, lost) = format::scan(&file)?;
+        let (entries, lost) = format::scan(&file)?;
         // What somebody has put behind the profiles is no reason to drop others for its size.
         let bytes = format::end(&entries);
         if file.metadata()?.len() > bytes {
             file.set_len(bytes)?;
         }
         self.losses.corrupt += lost as u64;
-        for entry in &mut entries {
+        let mut slots: Vec<Slot> = entries.into_iter().map(Slot::of).collect();
+        for slot in &mut slots {
+            let entry = &mut slot.entry;
             let sent = match entry.sent {
                 // Nobody was left to write down the answer.
                 Sent::Twice => {
@@ -195,17 +202,15 @@ impl Spool {
                 _ => continue,
             };
             entry.sent = sent;
-            entry.mark(&file, sent)?;
+            slot.is_marked = false;
         }
-        file.sync_data()?;
         let segment = Segment {
             number,
             bytes,
-            slots: entries.into_iter().map(Slot::of).collect(),
+            slots,
         };
         self.bytes += segment.bytes;
         self.segments.push_back(segment);
-        self.remove_done();
         Ok(())
     }
 
@@ -301,7 +306,7 @@ impl Spool {
         let mut taken = Vec::new();
         for (at, slots) in self.choose(wanted) {
             if let Some(segment) = self.segments.get_mut(at) {
-                match segment.take(&slots, &self.directory, &mut self.losses) {
+                match segment.take(&slots, wanted.now, &self.directory, &mut self.losses) {
                     Ok(more) => taken.extend(more),
                     Err(error) if taken.is_empty() => return Err(error),
                     // What was taken is marked, and must be sent; the error comes again.
@@ -361,33 +366,17 @@ impl Spool {
         for settled in outcomes {
             let segment = self.segment_mut(settled.ticket.segment);
             match segment.and_then(|segment| segment.slots.get_mut(settled.ticket.slot)) {
-                Some(slot) => {
-                    slot.entry.sent = settled.sent;
-                    slot.is_on_its_way = false;
-                    slot.strikes = settled.strikes;
-                    slot.not_before = settled.not_before;
-                }
+                Some(slot) => slot.settle(settled),
                 // It had to make room meanwhile.
                 None => self.losses.gone(settled.sent),
             }
         }
         let mut marked = Ok(());
-        for of_segment in outcomes.chunk_by(|a, b| a.ticket.segment == b.ticket.segment) {
-            let first = of_segment.first();
-            let segment = first.and_then(|settled| self.segment(settled.ticket.segment));
-            if let Some(segment) = segment {
-                marked = marked.and(segment.mark(of_segment, &self.directory));
-            }
+        for segment in self.segments.iter_mut().filter(|it| !it.is_marked()) {
+            marked = marked.and(segment.mark(&self.directory));
         }
         self.remove_done();
         marked
-    }
-
-    fn segment(&self, number: u64) -> Option<&Segment> {
-        let at = self
-            .segments
-            .binary_search_by_key(&number, |segment| segment.number);
-        self.segments.get(at.ok()?)
     }
 
     fn segment_mut(&mut self, number: u64) -> Option<&mut Segment> {

@@ -367,7 +367,7 @@ fn foreign_directories_are_refused() {
     refused(&link);
 }
 
-/// A damaged profile does not keep its neighbours from being marked as done: they are not sent again.
+/// A damaged profile does not keep its neighbours from being marked as done, nor from being found again.
 #[test]
 fn marks_go_on_past_damage() {
     let directory = tempfile::tempdir().unwrap();
@@ -376,18 +376,70 @@ fn marks_go_on_past_damage() {
     let taken = first.take(all()).unwrap();
     let path = &files(&directory)[0];
     let mut bytes = fs::read(path).unwrap();
-    let of_second = bytes
-        .windows(9)
-        .position(|text| text == b"profile 2")
-        .unwrap()
-        - 20;
-    bytes[of_second] ^= 1;
+    // The start of the second one.
+    bytes[16 + 28 + 12] ^= 1;
     fs::write(path, bytes).unwrap();
     let done: Vec<_> = taken.iter().map(|t| Settled::done(t.ticket)).collect();
-    let _ = first.settle(&[done[1], done[0]]);
+    first.settle(&[done[1], done[0]]).unwrap();
     drop(first);
-    // Where the third one begins, nobody knows.
-    assert!(take(&mut open(&directory), all()).is_empty());
+    let mut second = open(&directory);
+    assert_eq!(take(&mut second, all()), [3]);
+    assert_eq!(second.losses().corrupt, 1);
+}
+
+/// What the disk cannot read now (EIO) waits and costs nothing: not the profiles in that file, nor those in others, nor a restart.
+#[test]
+fn unreadable_places_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = spool(&directory, [1, 2, 3]);
+    let path = files(&directory).remove(1);
+    let unreadable = Mounted::unreadable(&path);
+    assert_eq!(fs::read(&path).unwrap_err().raw_os_error(), Some(libc::EIO));
+    assert_eq!(take(&mut first, all()), [1, 3]);
+    assert_eq!((first.waiting(), first.losses()), (1, Losses::default()));
+    first.append(&[profile(4)]).unwrap();
+    assert_eq!(take(&mut first, all()), [4]);
+    drop(first);
+    let mut second = open(&directory);
+    assert_eq!(take(&mut second, all()), [1, 3, 4]);
+    drop(unreadable);
+    assert_eq!(take(&mut second, all()).len(), 0);
+    drop(second);
+    let mut third = open(&directory);
+    assert_eq!(
+        (third.losses().unknown, take(&mut third, all())),
+        (3, vec![2])
+    );
+}
+
+/// The same in one life: it is tried again after a minute.
+#[test]
+fn unreadable_places_are_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = spool(&directory, [1]);
+    let unreadable = Mounted::unreadable(&files(&directory)[0]);
+    assert!(take(&mut spool, all()).is_empty());
+    drop(unreadable);
+    assert!(take(&mut spool, all()).is_empty());
+    let now = Instant::now() + std::time::Duration::from_secs(60);
+    assert_eq!(take(&mut spool, Wanted { now, ..all() }), [1]);
+}
+
+/// What the server has, and could not be marked so, is marked with the next: no later agent sends it.
+#[test]
+fn marks_are_made_up_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = open(&directory);
+    first.append(&[profile(1), profile(2)]).unwrap();
+    first.append(&[profile(3)]).unwrap();
+    let taken = first.take(all()).unwrap();
+    let done: Vec<_> = taken.iter().map(|t| Settled::done(t.ticket)).collect();
+    let unreadable = Mounted::unreadable(&files(&directory)[0]);
+    first.settle(&[done[0]]).unwrap();
+    drop(unreadable);
+    first.settle(&[done[2]]).unwrap();
+    drop(first);
+    assert_eq!(take(&mut open(&directory), all()), [2]);
 }
 
 /// A file that the disk keeps from being read now: what was taken of others is sent, and nothing is stuck or lost.
@@ -396,7 +448,7 @@ fn what_could_be_taken_is_sent() {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = spool(&directory, [1, 2]);
     let path = files(&directory).remove(1);
-    let read_only = ReadOnly::new(&path);
+    let read_only = Mounted::read_only(&path);
     assert_eq!(take(&mut spool, all()), [1]);
     assert!(spool.take(all()).is_err());
     drop(read_only);
@@ -404,23 +456,33 @@ fn what_could_be_taken_is_sent() {
     assert_eq!(spool.losses(), Losses::default());
 }
 
-/// A file that is mounted over itself, to be read only.
-struct ReadOnly<'a>(&'a Path);
+/// A file with something mounted over it.
+struct Mounted(PathBuf);
 
-impl<'a> ReadOnly<'a> {
-    fn new(path: &'a Path) -> Self {
-        run(Command::new("mount").arg("--bind").args([path, path]));
-        let mounted = Self(path);
-        run(Command::new("mount")
-            .args(["-o", "remount,bind,ro"])
-            .arg(path));
+impl Mounted {
+    /// Itself, to be read only.
+    fn read_only(path: &Path) -> Self {
+        let mounted = Self::over(path, path);
+        let options = ["-o", "remount,bind,ro"];
+        run(Command::new("mount").args(options).arg(path));
         mounted
+    }
+
+    /// A file that opens, and answers EIO: the memory of this process, which has nothing at these addresses.
+    fn unreadable(path: &Path) -> Self {
+        let memory = format!("/proc/{}/mem", std::process::id());
+        Self::over(path, Path::new(&memory))
+    }
+
+    fn over(path: &Path, what: &Path) -> Self {
+        run(Command::new("mount").arg("--bind").args([what, path]));
+        Self(path.to_owned())
     }
 }
 
-impl Drop for ReadOnly<'_> {
+impl Drop for Mounted {
     fn drop(&mut self) {
-        run(Command::new("umount").arg(self.0));
+        run(Command::new("umount").arg(&self.0));
     }
 }
 
