@@ -2,7 +2,7 @@
 
 use crate::{INTERVAL, agent, agent_with, counter, nobody, spooled, stored};
 use rustix::process::Signal;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -13,10 +13,8 @@ use tests::condition::wait_for;
 use tests::machine::{Machine, say, skipped};
 use tests::pyroscope::{Fault, Limits, Pyroscope};
 
-/// When it was put on disk, nanoseconds since the Unix epoch.
-fn written(path: &PathBuf) -> i64 {
-    let modified = fs::metadata(path).unwrap().modified().unwrap();
-    let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+fn now() -> i64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
     since.as_nanos() as i64
 }
 
@@ -31,19 +29,30 @@ fn a_killed_agent_loses_the_interval_in_progress() {
     let data = tempfile::tempdir().unwrap();
     let address = nobody();
     let first = agent(address, data.path());
-    let files = wait_for("three intervals on disk", || {
-        Some(spooled(address, data.path())).filter(|files| files.len() >= 3)
+    let mut seen = BTreeSet::new();
+    let mut on_disk = BTreeMap::new();
+    let last = wait_for("four intervals on disk", || {
+        let now = now();
+        if spooled(address, data.path())
+            .into_iter()
+            .any(|file| seen.insert(file))
+        {
+            // The first file after the end of an interval holds it.
+            let lag = now % INTERVAL / 1_000_000;
+            on_disk.entry(now / INTERVAL).or_insert(lag);
+        }
+        (on_disk.len() >= 4).then(|| now / INTERVAL)
     });
     first.running().signal(Signal::KILL);
     drop(first);
-    let lags: Vec<i64> = files
-        .iter()
-        .map(|path| written(path) % INTERVAL / 1_000_000)
-        .collect();
+    let mut lags: Vec<i64> = on_disk.into_values().collect();
     say(&format!(
         "on disk after the end of their intervals: {lags:?} ms"
     ));
-    let last = files.iter().map(written).max().unwrap() / INTERVAL;
+    // When the first one ended, nobody knew of an outage, and it had no names yet. A busy machine may hold up one of the others, but not most.
+    lags.remove(0);
+    lags.sort_unstable();
+    assert!(lags[1] < 1000 && lags[2] < 3000, "{lags:?} ms");
 
     let server = Pyroscope::start_at(address, Limits::default());
     let second = agent(address, data.path());
@@ -137,24 +146,20 @@ fn what_waits_for_its_name_is_on_disk() {
     let id = format!("{:0<64x}", 0xbeef_0000_0000 + u64::from(std::process::id()));
     let container = Busy::in_cgroup(&format!("docker/{id}"));
     let name = format!("docker-{}", &id[..12]);
-    let holds_it = |path: &PathBuf| {
+    let holds_it = |path: PathBuf| {
         let bytes = fs::read(path).unwrap_or_default();
         bytes
             .windows(name.len())
             .any(|text| text == name.as_bytes())
     };
-    let file = wait_for("the container on disk, still without a name", || {
+    wait_for("the container on disk, still without a name", || {
         let waits = first.metric("thermograph_identities_waiting") > 0.0;
         let newest = spooled(address, data.path()).pop();
-        newest.filter(|file| waits && holds_it(file))
+        (waits && newest.is_some_and(holds_it)).then_some(())
     });
     first.running().signal(Signal::KILL);
     drop(first);
     drop(container);
-    let lag = written(&file) % INTERVAL / 1_000_000;
-    say(&format!(
-        "on disk {lag} ms after the end of its interval, without a name"
-    ));
 
     let server = Pyroscope::start_at(address, Limits::default());
     let second = agent_with(address, data.path(), &hangs);
