@@ -12,10 +12,12 @@
 //! What is provisional is so in the newest file alone: each file that comes takes the place of what is provisional in those before it, so that the
 //! renaming of one file puts others in its place, and there is no moment at which both count, or neither.
 
+mod choice;
 mod directory;
 mod format;
 mod segment;
 
+pub(super) use choice::{Order, Wanted};
 pub(super) use format::Sent;
 
 use directory::{Directory, Fault};
@@ -91,33 +93,6 @@ impl Settled {
 pub(super) struct Ticket {
     segment: u64,
     slot: usize,
-}
-
-/// How much to take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) now: Instant,
-    /// Profiles that began before this are too old, nanoseconds since the Unix epoch.
-    pub(super) oldest: i64,
-    /// Profiles that began at this time or later are live.
-    pub(super) live: i64,
-    pub(super) profiles: usize,
-    /// Of payload; one profile may be more.
-    pub(super) bytes: usize,
-    pub(super) order: Order,
-}
-
-/// Which profiles are taken first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Order {
-    /// The oldest of those that are live, and no other.
-    Live,
-    /// Those that are live, then the oldest.
-    LiveFirst,
-    /// The oldest, but none that was tried.
-    Untried,
-    /// Those that were tried least.
-    LeastTried,
 }
 
 /// Profiles that are gone, by reason.
@@ -316,48 +291,6 @@ impl Spool {
         }
         self.remove_done();
         Ok(taken)
-    }
-
-    /// The places of segments, and of slots in them.
-    fn choose(&mut self, wanted: Wanted) -> Vec<(usize, Vec<usize>)> {
-        let mut candidates = Vec::new();
-        for (at, segment) in self.segments.iter_mut().enumerate() {
-            for (place, slot) in segment.slots.iter_mut().enumerate() {
-                if !slot.waits() {
-                    continue;
-                }
-                if slot.entry.start < wanted.oldest {
-                    self.losses.aged(slot.entry.sent);
-                    // Its file goes when all of it is done, and is as old as this one.
-                    slot.entry.sent = Sent::Done;
-                    continue;
-                }
-                if slot.not_before.is_some_and(|at| at > wanted.now) {
-                    continue;
-                }
-                let is_live = slot.entry.start >= wanted.live;
-                candidates.push((at, place, slot.tries(), is_live, slot.entry.length()));
-            }
-        }
-        match wanted.order {
-            Order::Live => candidates.retain(|(_, _, _, is_live, _)| *is_live),
-            Order::LiveFirst => candidates.sort_by_key(|(_, _, _, is_live, _)| !is_live),
-            Order::Untried => candidates.retain(|(_, _, tries, _, _)| *tries == 0),
-            Order::LeastTried => candidates.sort_by_key(|(_, _, tries, _, _)| *tries),
-        }
-        let mut chosen: Vec<(usize, Vec<usize>)> = Vec::new();
-        let mut bytes = 0;
-        for (at, place, _, _, length) in candidates.into_iter().take(wanted.profiles) {
-            bytes += length;
-            if bytes > wanted.bytes && !chosen.is_empty() {
-                break;
-            }
-            match chosen.last_mut() {
-                Some((last, places)) if *last == at => places.push(place),
-                _ => chosen.push((at, vec![place])),
-            }
-        }
-        chosen
     }
 
     /// Writes down what came of profiles that were taken, or were on their way when they were put here. An error leaves what is known in

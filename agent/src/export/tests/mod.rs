@@ -8,6 +8,7 @@ mod https;
 mod outage;
 mod provisional;
 mod proxy;
+mod stage;
 
 use super::config::PushLimits;
 use super::*;

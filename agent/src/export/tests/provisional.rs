@@ -1,7 +1,7 @@
 //! What is provisional in an outage: on disk for the next agent, never sent by the one that put it there, and never beside what comes in its
 //! place.
 
-use super::outage::*;
+use super::stage::*;
 use super::*;
 use crate::export::sender::Clock;
 use tempfile::TempDir;
