@@ -41,7 +41,7 @@ fn a_killed_agent_loses_the_interval_in_progress() {
             let lag = now % INTERVAL / 1_000_000;
             on_disk.entry(now / INTERVAL).or_insert(lag);
         }
-        (on_disk.len() >= 4).then(|| now / INTERVAL)
+        (on_disk.len() >= 4).then_some(now / INTERVAL)
     });
     first.running().signal(Signal::KILL);
     drop(first);
