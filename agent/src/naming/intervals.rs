@@ -3,8 +3,9 @@
 
 use super::assign::{Assigned, Bounds, assign};
 use super::encode::{OwnerProfiles, owner_profiles};
-use super::names::{Names, NamingTrouble, keep};
+use super::names::{Names, keep};
 use super::tally::{IdentityTally, OwnerTally, Span};
+use super::trouble::NamingTrouble;
 use crate::owner::{Owner, Owners, Patience};
 use crate::profile::{OwnerProfile, Profiles};
 use crate::sampling::Window;

@@ -8,9 +8,11 @@ mod encode;
 mod intervals;
 mod names;
 mod tally;
+mod trouble;
 
 pub(crate) use assembler::Assembler;
 pub(crate) use assign::Bounds;
 pub(crate) use desk::{CaptureDesk, Captured};
 pub(crate) use intervals::{Deliver, Delivery, Intervals};
-pub(crate) use names::{Naming, NamingTrouble};
+pub(crate) use names::Naming;
+pub(crate) use trouble::{FileTroubles, NamingTrouble};

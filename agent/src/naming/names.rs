@@ -1,16 +1,16 @@
 //! What each word of a window is called.
 
 use super::addresses;
+use super::trouble::NamingTrouble;
 use crate::cli::{Symbols, WORKER};
 use crate::debuginfod::Debuginfod;
-use crate::owner::OwnerCounts;
 use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
 use hashbrown::HashSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use symbolizer::{Frame, Launch, Mapping, Symbolized, Symbolizer, WorkerStats};
+use symbolizer::{Frame, Launch, Mapping, Symbolized, Symbolizer};
 
 /// How long a window waits, all in all, for files that are still being opened: one on a server that does not answer holds up
 /// the opening of all that come after it.
@@ -34,23 +34,6 @@ pub(crate) struct Naming {
     pub(crate) symbols: Symbols,
     /// Where debug files come from that are not on this host.
     pub(crate) debuginfod: Option<Debuginfod>,
-}
-
-/// What could not be named, since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NamingTrouble {
-    /// Mapped files that could not be opened or read.
-    pub(crate) files: u64,
-    /// Places without a symbol.
-    pub(crate) unnamed: u64,
-    /// The kernel gives no names.
-    pub(crate) kernel: bool,
-    /// What became of owners.
-    pub(crate) owners: OwnerCounts,
-    /// Profiles that the server would refuse or lose some of, and that were left out.
-    pub(crate) unsound: u64,
-    /// What went wrong with workers, which read files.
-    pub(crate) worker: WorkerStats,
 }
 
 /// Words that stand for places in code.
@@ -120,7 +103,7 @@ impl Namer {
         self.name_in_files(names, by_file, files);
         self.name_in_kernel(names, kernel);
         for failure in self.symbolizer.take_failures() {
-            self.trouble.files += 1;
+            self.trouble.files.count(&failure.error);
             tracing::debug!("{}: {}", failure.module, failure.error);
         }
         if let Some(error) = self.symbolizer.take_start_error() {
@@ -260,7 +243,7 @@ impl Namer {
         words: &[(Word, u32)],
         reason: &Unopened,
     ) {
-        self.trouble.files += 1;
+        self.trouble.files.unopened += 1;
         self.trouble.unnamed += words.len() as u64;
         tracing::debug!(
             "{} cannot be named: {reason}",

@@ -284,3 +284,29 @@ impl Drop for Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker that was not asked anything for a minute is ended when the next window begins, and not before.
+    #[test]
+    fn an_idle_worker_is_ended() {
+        let mut client = Client::new(Launch {
+            program: "/bin/sleep".into(),
+            arguments: vec!["1000".into()],
+        });
+        assert!(client.start());
+        client.begin_window(TIME);
+        assert!(client.worker.is_some());
+        client.worker.as_mut().unwrap().used = Instant::now() - KEPT;
+        client.begin_window(TIME);
+        assert!(client.worker.is_none());
+        let begin = Instant::now();
+        while client.stats().stuck > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(10));
+            client.begin_window(TIME);
+        }
+        assert_eq!(client.stats().started, 1);
+    }
+}
