@@ -132,7 +132,7 @@ impl Namer {
             }
         }
         let addresses: Vec<u64> = places.kernel.iter().map(|(_, address)| *address).collect();
-        let named = self.symbolizer.kernel(&addresses);
+        let named = self.kernel.name(&mut self.symbolizer, &addresses);
         names.extend(places.kernel.iter().map(|(word, _)| *word).zip(named));
         names
     }
