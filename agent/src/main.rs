@@ -17,6 +17,7 @@ mod debuginfod;
 mod disk_cache;
 mod doctor;
 mod export;
+mod host;
 mod metrics;
 mod naming;
 mod owner;

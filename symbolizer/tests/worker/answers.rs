@@ -1,7 +1,7 @@
 //! Names by a worker are those that this process would give.
 
-use crate::support::{C, CPP, RUST, Workshop, file_offset, functions, open};
-use crate::{alone, stats, symbolizer};
+use crate::support::{C, CPP, RUST, Workshop, file_offset, functions, open, with_mini_debug_info};
+use crate::{alone, name_at, offset_of, stats, symbolizer};
 use std::fs;
 use std::time::Duration;
 use symbolizer::{Options, Symbolizer};
@@ -83,4 +83,20 @@ fn files_that_it_could_not_open_are_named() {
         assert!(inlined > 10, "{compiler}: {inlined}");
         assert!(there.take_failures().is_empty());
     }
+}
+
+/// Compressed symbols are read by a worker, too, which needs a file in memory for them.
+#[test]
+fn compressed_symbols_are_named() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    let whole = workshop.compile("cc", C, "lib.so", &["-O2", "-shared", "-fPIC"]);
+    let local = offset_of(&whole, "local");
+    let module = open(&with_mini_debug_info(&workshop, &whole, &["-6"]));
+    let mut symbolizer = symbolizer();
+    assert_eq!(
+        name_at(&mut symbolizer, &module, local).as_deref(),
+        Some("local")
+    );
+    assert!(symbolizer.take_failures().is_empty());
 }

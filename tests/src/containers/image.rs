@@ -23,6 +23,23 @@ pub fn file_system(directory: &Path) -> PathBuf {
     tar
 }
 
+/// Makes a file system of the libraries that `program` is linked with, as a tar file in `directory`.
+pub fn of_libraries(directory: &Path, program: &Path) -> PathBuf {
+    let root = directory.join("libraries");
+    let list = run(Command::new("ldd").arg(program));
+    for library in list
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix('/'))
+    {
+        let copy = root.join(library);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(Path::new("/").join(library), copy).unwrap();
+    }
+    let tar = directory.join("libraries.tar");
+    tar_of(&root, &tar);
+    tar
+}
+
 /// Makes an image `name` as `docker save` writes it, of the file system `layer`, in `directory`.
 pub fn archive(directory: &Path, layer: &Path, name: &str) -> PathBuf {
     let root = directory.join("archive");
