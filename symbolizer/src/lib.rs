@@ -17,8 +17,9 @@
 //! ([`Module::with_roots`]). Who is believed where several speak of one address:
 //!
 //! - DWARF, of the file or of its debug file, if all of it fits into the budget. Plain DWARF is read by blazesym, and that which is
-//!   compressed, shared (`dwz`), split (`.dwo`, `.dwp`) or in a file that may not be opened again by addr2line. A function without a line keeps its name and has none; a
-//!   line without a function (assembly) has the name of the symbol there.
+//!   compressed, shared (`dwz`), split (`.dwo`, `.dwp`) or in a file that may not be opened again by addr2line. A function without a line
+//!   keeps its name and has none; a line without a function (assembly) has the name of the symbol there. Of several functions that the
+//!   linker has made one, it is that whose mangled symbol counts.
 //! - The symbols of `.symtab`, here or in the debug file, then those of `.dynsym`, then those of MiniDebugInfo (Fedora's
 //!   `.gnu_debugdata`). In each the one counts that begins last, if it reaches the address, as for LLVM; of several the longer, then
 //!   one known outside of its file. One without a size (assembly) reaches to where the next begins or its section ends.
