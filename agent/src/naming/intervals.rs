@@ -22,13 +22,18 @@ pub(crate) enum Delivery {
         /// What it has counted, by what is known of its owners at the moment.
         profiles: Profiles,
     },
+    /// An interval is over, and its names are looked for.
+    Closing {
+        /// What it has counted, by what is known of owners and names at the moment: to be kept until others come in its place.
+        provisional: Vec<Arc<OwnerProfile>>,
+    },
     /// An interval is over: its profiles take the place of those of its windows.
     Interval {
         /// When, and for how long.
         span: Span,
         /// What its windows have counted.
         profiles: Vec<Arc<OwnerProfile>>,
-        /// The rest, by what is known of its owners at the moment: to be looked at, and not to be kept.
+        /// The rest, by what is known of its owners at the moment: to be looked at, and to be kept until others come in its place.
         provisional: Vec<Arc<OwnerProfile>>,
     },
     /// Owners of an interval that was over before have become known.
@@ -47,12 +52,16 @@ pub(crate) enum Delivery {
 /// Takes what is ready, without making the assembler wait.
 pub(crate) type Deliver = Box<dyn FnMut(Delivery) + Send>;
 
+/// Whether somebody keeps what is provisional now.
+pub(crate) type IsKept = Box<dyn Fn() -> bool + Send>;
+
 /// The interval under way, and what waits of the one before.
 pub(crate) struct Intervals {
     period: u64,
     owners: Owners,
     bounds: Bounds,
     deliver: Deliver,
+    is_kept: IsKept,
     current: IdentityTally,
     held: Option<Held>,
     /// Profiles that were left out.
@@ -68,12 +77,19 @@ struct Held {
 
 impl Intervals {
     /// Nothing has been counted yet. `period` is the CPU time of one sample in nanoseconds.
-    pub(crate) fn new(owners: Owners, bounds: Bounds, period: u64, deliver: Deliver) -> Self {
+    pub(crate) fn new(
+        owners: Owners,
+        bounds: Bounds,
+        period: u64,
+        deliver: Deliver,
+        is_kept: IsKept,
+    ) -> Self {
         Self {
             period,
             owners,
             bounds,
             deliver,
+            is_kept,
             current: IdentityTally::default(),
             held: None,
             unsound: 0,
@@ -86,18 +102,34 @@ impl Intervals {
         trouble.unsound = self.unsound;
     }
 
+    /// Whether intervals are announced.
+    pub(super) fn is_announced(&self) -> bool {
+        (self.is_kept)()
+    }
+
+    /// Delivers the interval that ends with `window` before that is added, by the names that are `known`.
+    pub(super) fn announce(&mut self, window: &Window, known: Names) {
+        // It has waited for an interval, and does not wait for names.
+        self.release(Patience::Over);
+        let mut tally = self.current.clone();
+        tally.add_window(window);
+        for (word, name) in &known {
+            keep(&mut tally.names, *word, name);
+        }
+        let bounds = Some(self.bounds);
+        let assigned = assign(tally, &mut self.owners, Patience::Glance, bounds);
+        let provisional = owner_profiles(&assigned.owners, self.period).profiles;
+        (self.deliver)(Delivery::Closing { provisional });
+    }
+
     /// Adds a window whose words have these names.
     pub(super) fn add(&mut self, window: &Window, names: Names) {
         let mut tally = IdentityTally {
             names,
             ..IdentityTally::default()
         };
-        for tally in [&mut tally, &mut self.current] {
-            tally.extend(window.start_unix_nanos, window.duration);
-            for sample in &window.samples {
-                tally.add(sample);
-            }
-        }
+        tally.add_window(window);
+        self.current.add_window(window);
         for (word, name) in &tally.names {
             keep(&mut self.current.names, *word, name);
         }

@@ -1,6 +1,7 @@
 //! What each word of a window is called.
 
 use super::addresses;
+use super::kernel::KernelNames;
 use super::trouble::NamingTrouble;
 use crate::cli::{Symbols, WORKER};
 use crate::debuginfod::Debuginfod;
@@ -16,13 +17,6 @@ use symbolizer::{Frame, Launch, Mapping, Symbolized, Symbolizer};
 /// the opening of all that come after it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Least time between two readings of the kernel's symbols, which take some 50 ms each: where some are missing, and where code of
-/// the kernel is known to have come or gone.
-const KERNEL_RELOAD: Duration = Duration::from_secs(300);
-const CHANGED_KERNEL_RELOAD: Duration = Duration::from_secs(60);
-/// What the kernel calls the code of BPF programs, among that of its modules.
-const BPF: &str = "[bpf]";
-
 /// Memory for names, in bytes. The agent has 40 MB in all.
 const CACHE: usize = 5 << 20;
 
@@ -34,6 +28,13 @@ pub(crate) struct Naming {
     pub(crate) symbols: Symbols,
     /// Where debug files come from that are not on this host.
     pub(crate) debuginfod: Option<Debuginfod>,
+}
+
+/// Words that stand for places in code.
+#[derive(Default)]
+struct Places {
+    by_file: HashMap<FileId, Vec<(Word, u32)>>,
+    kernel: Vec<(Word, u64)>,
 }
 
 /// Keeps the name of a word, which may have been asked for in vain before: a name once given stays.
@@ -50,9 +51,7 @@ pub(super) struct Namer {
     /// What the worker may take for a window.
     time: Duration,
     naming: Naming,
-    kernel_reloaded: Instant,
-    /// Code of the kernel came or went since then.
-    kernel_changed: bool,
+    kernel: KernelNames,
     trouble: NamingTrouble,
     /// For words that are no place in code.
     notes: Arc<Mapping>,
@@ -66,8 +65,7 @@ impl Namer {
             symbolizer: Symbolizer::in_worker(CACHE, worker()),
             time,
             naming,
-            kernel_reloaded: Instant::now(),
-            kernel_changed: false,
+            kernel: KernelNames::new(),
             trouble: NamingTrouble::default(),
             notes: pseudo_mapping("[thermograph]"),
             anonymous: pseudo_mapping("//anon"),
@@ -81,7 +79,7 @@ impl Namer {
 
     /// BPF programs came or went: the symbols of the kernel that were read may be of others.
     pub(super) fn kernel_has_changed(&mut self) {
-        self.kernel_changed = true;
+        self.kernel.have_changed();
     }
 
     /// Adds the names of `words` that `names` does not have yet. An outcome that there is nothing to say of gets none.
@@ -92,8 +90,61 @@ impl Namer {
         files: &HashMap<FileId, Arc<MappedFile>>,
         functions: &HashMap<Word, Arc<str>>,
     ) {
-        let mut by_file: HashMap<FileId, Vec<(Word, u32)>> = HashMap::new();
-        let mut kernel = Vec::new();
+        let Places { by_file, kernel } = self.places(names, words, functions);
+        self.name_in_files(names, by_file, files);
+        self.name_in_kernel(names, kernel);
+        for failure in self.symbolizer.take_failures() {
+            self.trouble.files.count(&failure.error);
+            tracing::debug!("{}: {}", failure.module, failure.error);
+        }
+        if let Some(error) = self.symbolizer.take_start_error() {
+            tracing::warn!(
+                "cannot start the process that reads symbols, so new places in files have no names: {error}"
+            );
+        }
+        self.trouble.worker = self.symbolizer.worker_stats();
+    }
+
+    /// The names of `words` that are there without reading a file; others are called by their offsets.
+    pub(super) fn known(
+        &mut self,
+        words: impl Iterator<Item = Word>,
+        files: &HashMap<FileId, Arc<MappedFile>>,
+        functions: &HashMap<Word, Arc<str>>,
+    ) -> Names {
+        let mut names = Names::new();
+        let places = self.places(&mut names, words, functions);
+        for (file, words) in places.by_file {
+            let Some(file) = files.get(&file) else {
+                continue;
+            };
+            let offsets = words.iter().map(|(_, offset)| file.offset(*offset));
+            let offsets: Vec<u64> = offsets.collect();
+            names.extend(by_offset(file, &words));
+            if let Ok(module) = file.module(Duration::ZERO) {
+                let known = self.symbolizer.known(&module, &offsets);
+                let words = words.iter().map(|(word, _)| *word);
+                names.extend(
+                    words
+                        .zip(known)
+                        .filter_map(|(word, name)| Some((word, name?))),
+                );
+            }
+        }
+        let addresses: Vec<u64> = places.kernel.iter().map(|(_, address)| *address).collect();
+        let named = self.kernel.name(&mut self.symbolizer, &addresses);
+        names.extend(places.kernel.iter().map(|(word, _)| *word).zip(named));
+        names
+    }
+
+    /// Names those of `words` that are no places in code, and returns the others that `names` does not have yet.
+    fn places(
+        &self,
+        names: &mut Names,
+        words: impl Iterator<Item = Word>,
+        functions: &HashMap<Word, Arc<str>>,
+    ) -> Places {
+        let mut places = Places::default();
         let mut seen = HashSet::new();
         for word in words {
             if !seen.insert(word) || names.contains_key(&word) {
@@ -101,9 +152,9 @@ impl Namer {
             }
             match word.place() {
                 Place::File { file, offset } => {
-                    by_file.entry(file).or_default().push((word, offset))
+                    places.by_file.entry(file).or_default().push((word, offset));
                 }
-                Place::Kernel(address) => kernel.push((word, address)),
+                Place::Kernel(address) => places.kernel.push((word, address)),
                 Place::Outcome(outcome) => {
                     if let Some(text) = outcome.frame() {
                         names.insert(word, self.note(text));
@@ -128,18 +179,7 @@ impl Namer {
                 }
             }
         }
-        self.name_in_files(names, by_file, files);
-        self.name_in_kernel(names, kernel);
-        for failure in self.symbolizer.take_failures() {
-            self.trouble.files.count(&failure.error);
-            tracing::debug!("{}: {}", failure.module, failure.error);
-        }
-        if let Some(error) = self.symbolizer.take_start_error() {
-            tracing::warn!(
-                "cannot start the process that reads symbols, so new places in files have no names: {error}"
-            );
-        }
-        self.trouble.worker = self.symbolizer.worker_stats();
+        places
     }
 
     fn name_in_files(
@@ -186,7 +226,7 @@ impl Namer {
         }
     }
 
-    /// Calls places in a file that could not be opened by their offsets: these stand for ELF addresses, which its headers would have told.
+    /// Calls places in a file that could not be opened by their offsets.
     fn leave_unnamed(
         &mut self,
         names: &mut Names,
@@ -200,46 +240,15 @@ impl Namer {
             "{} cannot be named: {reason}",
             String::from_utf8_lossy(file.path())
         );
-        let (mapping, name) = (pseudo_mapping(&file.name()), file.name());
-        names.extend(words.iter().map(|(word, offset)| {
-            let offset = file.offset(*offset);
-            (
-                *word,
-                bare(&mapping, offset, &format!("{name}+{offset:#x}")),
-            )
-        }));
+        names.extend(by_offset(file, words));
     }
 
     fn name_in_kernel(&mut self, names: &mut Names, mut words: Vec<(Word, u64)>) {
         words.sort_unstable();
         let addresses: Vec<u64> = words.iter().map(|(_, address)| *address).collect();
-        let mut named = self.symbolizer.kernel(&addresses);
+        let named = self.kernel.name(&mut self.symbolizer, &addresses);
         self.trouble.kernel = self.symbolizer.kernel_error().is_some();
-        if self.is_outdated(&named) {
-            self.symbolizer.reload_kernel();
-            self.kernel_reloaded = Instant::now();
-            self.kernel_changed = false;
-            named = self.symbolizer.kernel(&addresses);
-        }
         names.extend(words.iter().map(|(word, _)| *word).zip(named));
-    }
-
-    /// Whether the kernel's symbols are to be read again: kernel modules and BPF programs come while the agent runs, and one
-    /// takes the place of another.
-    fn is_outdated(&self, named: &[Arc<Symbolized>]) -> bool {
-        let is_bpf = |found: &Symbolized| {
-            found
-                .mapping
-                .as_ref()
-                .is_some_and(|mapping| &*mapping.name == BPF)
-        };
-        let pause = match self.kernel_changed {
-            true => CHANGED_KERNEL_RELOAD,
-            false => KERNEL_RELOAD,
-        };
-        let is_doubtful =
-            |found: &Arc<Symbolized>| !found.named || self.kernel_changed && is_bpf(found);
-        self.kernel_reloaded.elapsed() >= pause && named.iter().any(is_doubtful)
     }
 
     fn note(&self, text: &str) -> Arc<Symbolized> {
@@ -255,6 +264,19 @@ fn worker() -> Launch {
     }
 }
 
+/// Names by offsets in a file: these stand for ELF addresses, which its headers would have told.
+fn by_offset(
+    file: &MappedFile,
+    words: &[(Word, u32)],
+) -> impl Iterator<Item = (Word, Arc<Symbolized>)> {
+    let (mapping, name) = (pseudo_mapping(&file.name()), file.name());
+    words.iter().map(move |(word, offset)| {
+        let offset = file.offset(*offset);
+        let name = format!("{name}+{offset:#x}");
+        (*word, bare(&mapping, offset, &name))
+    })
+}
+
 fn pseudo_mapping(name: &str) -> Arc<Mapping> {
     Arc::new(Mapping {
         name: name.into(),
@@ -265,7 +287,7 @@ fn pseudo_mapping(name: &str) -> Arc<Mapping> {
     })
 }
 
-fn bare(mapping: &Arc<Mapping>, address: u64, name: &str) -> Arc<Symbolized> {
+pub(super) fn bare(mapping: &Arc<Mapping>, address: u64, name: &str) -> Arc<Symbolized> {
     let name: Arc<str> = name.into();
     let frame = Frame {
         system_name: Arc::clone(&name),
@@ -280,4 +302,32 @@ fn bare(mapping: &Arc<Mapping>, address: u64, name: &str) -> Arc<Symbolized> {
         frames: [frame].into(),
         named: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that was found later takes the place of none, and nothing takes the place of a name.
+    #[test]
+    fn a_name_once_given_stays() {
+        let mapping = pseudo_mapping("file");
+        let unnamed = bare(&mapping, 8, "file+0x8");
+        let [first, second] = ["first", "second"].map(|name| {
+            let mut found = bare(&mapping, 8, name);
+            Arc::make_mut(&mut found).named = true;
+            found
+        });
+        let word = Word::from_raw(1);
+        let mut names = Names::new();
+        for (found, kept) in [
+            (&unnamed, &unnamed),
+            (&first, &first),
+            (&second, &first),
+            (&unnamed, &first),
+        ] {
+            keep(&mut names, word, found);
+            assert!(Arc::ptr_eq(&names[&word], kept));
+        }
+    }
 }
