@@ -98,6 +98,11 @@ impl ElfNames {
         }
     }
 
+    /// The largest file that is written, in memory and without a name, in bytes.
+    pub(crate) fn largest_unpacked(&self) -> u64 {
+        self.mini.budget()
+    }
+
     /// The frames at ELF addresses, one answer for each.
     pub(crate) fn find(
         &mut self,

@@ -202,7 +202,7 @@ fn owners(args: &AgentArgs, runtimes: Arc<Runtimes>) -> Owners {
         node: args.node_name(),
         nodes_of_pods: args.node.is_none(),
     };
-    let ask = move |id: &str, runtime| runtimes.get(id, runtime);
+    let ask = move |id: &str, maker| runtimes.get(id, maker);
     Owners::new(config, args.tables.rule.clone(), Box::new(ask))
 }
 

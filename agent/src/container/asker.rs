@@ -2,7 +2,8 @@
 
 use super::runtimes::Shared;
 use super::sources::Verdict;
-use crate::owner::Runtime;
+use crate::owner::Maker;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,17 +31,22 @@ pub(super) struct Order {
     /// How often it was asked for.
     round: usize,
     id: String,
-    hint: Option<Runtime>,
+    maker: Maker,
 }
 
 impl Order {
     /// Ask for `id` as soon as possible.
-    pub(super) fn new(id: &str, hint: Option<Runtime>) -> Self {
+    pub(super) fn new(id: &str, maker: Maker) -> Self {
         Self {
             round: 0,
             id: id.to_owned(),
-            hint,
+            maker,
         }
+    }
+
+    /// What its container is remembered by.
+    pub(super) fn key(&self) -> Cow<'_, str> {
+        self.maker.key(&self.id)
     }
 }
 
@@ -72,13 +78,13 @@ pub(super) async fn ask(
                 if let Some((_, order)) = waiting.0.pop_first() {
                     let shared = Arc::clone(&shared);
                     running.spawn(async move {
-                        let verdict = shared.sources.ask(&order.id, order.hint).await;
+                        let verdict = shared.sources.ask(&order.id, order.maker).await;
                         (order, verdict)
                     });
                 }
             }
             Some(order) = foreseen.recv(), if waiting.0.len() < FORESEEN => {
-                if shared.begin(&order.id) {
+                if shared.begin(&order) {
                     waiting.add(Duration::ZERO, order);
                 }
             }
@@ -104,13 +110,13 @@ impl Waiting {
 /// Remembers what was found, or says when to ask again.
 fn settle(shared: &Shared, order: Order, verdict: Verdict) -> Option<(Duration, Order)> {
     match (verdict, PAUSES.get(order.round)) {
-        (Verdict::Found(info), _) => shared.found(&order.id, info),
+        (Verdict::Found(info), _) => shared.found(&order, info),
         (_, Some(pause)) => {
             let round = order.round + 1;
             return Some((*pause, Order { round, ..order }));
         }
-        (Verdict::NotThere, None) => shared.not_there(&order.id),
-        (Verdict::Unsure, None) => shared.unsure(&order.id),
+        (Verdict::NotThere, None) => shared.not_there(&order),
+        (Verdict::Unsure | Verdict::NoneThere, None) => shared.unsure(&order),
     }
     None
 }

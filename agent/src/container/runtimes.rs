@@ -4,7 +4,7 @@ use super::asker::{self, Order};
 use super::cache::{Cache, Entry};
 use super::sources::Sources;
 use super::{ContainerInfo, Knowledge, RuntimeConfig, SourceTrouble};
-use crate::owner::Runtime;
+use crate::owner::Maker;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
@@ -41,20 +41,20 @@ impl Runtimes {
         })
     }
 
-    /// What is known of the container `id`. Never blocks: if nothing is known, asks in the background. The runtime that the cgroup's path
-    /// hints at is asked first.
-    pub(crate) fn get(&self, id: &str, hint: Option<Runtime>) -> Knowledge {
+    /// What is known of the container `id`. Never blocks: if nothing is known, asks in the background.
+    pub(crate) fn get(&self, id: &str, maker: Maker) -> Knowledge {
         if !is_id(id) {
             return Knowledge::Unknown;
         }
+        let key = maker.key(id);
         let mut cache = self.shared.cache();
-        match cache.get(id) {
+        match cache.get(&key) {
             Some(Entry::Known(info)) => Knowledge::Known(Arc::clone(info)),
             Some(Entry::Asking) => Knowledge::Asking,
             Some(Entry::Unknown) => Knowledge::Unknown,
             None => {
-                if self.order(id, hint) {
-                    cache.put(id, Entry::Asking);
+                if self.order(id, maker) {
+                    cache.put(&key, Entry::Asking);
                 }
                 Knowledge::Asking
             }
@@ -62,10 +62,10 @@ impl Runtimes {
     }
 
     /// There may soon be a container `id`: it is asked for when there is time. Never blocks.
-    pub(crate) fn foresee(&self, id: &str, hint: Option<Runtime>) {
+    pub(crate) fn foresee(&self, id: &str, maker: Maker) {
         if is_id(id) {
             // With too many it is asked for when it is sampled.
-            let _ = self.foreseen.try_send(Order::new(id, hint));
+            let _ = self.foreseen.try_send(Order::new(id, maker));
         }
     }
 
@@ -75,8 +75,8 @@ impl Runtimes {
     }
 
     /// Whether there was room for it.
-    fn order(&self, id: &str, hint: Option<Runtime>) -> bool {
-        self.orders.try_send(Order::new(id, hint)).is_ok()
+    fn order(&self, id: &str, maker: Maker) -> bool {
+        self.orders.try_send(Order::new(id, maker)).is_ok()
     }
 }
 
@@ -94,28 +94,28 @@ pub(crate) async fn try_each(config: &RuntimeConfig) -> Vec<SourceTrouble> {
 
 impl Shared {
     /// Notes that a container is being asked for; false if it is, or was, already.
-    pub(super) fn begin(&self, id: &str) -> bool {
+    pub(super) fn begin(&self, order: &Order) -> bool {
         let mut cache = self.cache();
-        let is_new = cache.get(id).is_none();
+        let is_new = cache.get(&order.key()).is_none();
         if is_new {
-            cache.put(id, Entry::Asking);
+            cache.put(&order.key(), Entry::Asking);
         }
         is_new
     }
 
     /// A runtime knows the container.
-    pub(super) fn found(&self, id: &str, info: ContainerInfo) {
-        self.cache().put(id, Entry::Known(Arc::new(info)));
+    pub(super) fn found(&self, order: &Order, info: ContainerInfo) {
+        self.cache().put(&order.key(), Entry::Known(Arc::new(info)));
     }
 
     /// All who may know it have said that they do not.
-    pub(super) fn not_there(&self, id: &str) {
-        self.cache().put(id, Entry::Unknown);
+    pub(super) fn not_there(&self, order: &Order) {
+        self.cache().put(&order.key(), Entry::Unknown);
     }
 
     /// Some who may know it do not answer: whoever still wants to know has it asked for anew.
-    pub(super) fn unsure(&self, id: &str) {
-        self.cache().forget(id);
+    pub(super) fn unsure(&self, order: &Order) {
+        self.cache().forget(&order.key());
     }
 
     // No code that can panic runs under the lock: a poisoned one is whole.

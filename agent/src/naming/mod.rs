@@ -6,6 +6,7 @@ mod assign;
 mod desk;
 mod encode;
 mod intervals;
+mod kernel;
 mod names;
 mod tally;
 mod trouble;

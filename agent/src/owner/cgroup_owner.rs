@@ -35,15 +35,20 @@ impl CgroupOwner {
     pub(crate) fn of_path(path: &[u8]) -> Option<Self> {
         let mut owner = Self::default();
         let mut manager = None;
+        // The first one was made by the system's manager; below it users make what they like.
+        let mut user = None;
         let mut parent: &[u8] = b"";
         for component in path.split(|c| *c == b'/').filter(|c| !c.is_empty()) {
             owner.pod_uid = container::pod_uid(component).or(owner.pod_uid);
-            if let Some(container) = Container::of(parent, component) {
+            if owner.container.is_none() {
+                user = user.or_else(|| unit::user_of_manager(component));
+            }
+            if let Some(container) = Container::of(parent, component, user) {
                 owner.container = Some(container);
                 if !container::is_split_from_service(component) {
                     owner.service = None;
                 }
-                manager = None;
+                (manager, user) = (None, None);
             } else if let (None, Some(unit)) = (&owner.service, unit::service_unit(component)) {
                 if unit::is_user_manager(&unit) {
                     manager = Some(unit);

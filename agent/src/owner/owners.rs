@@ -1,6 +1,6 @@
 //! From identities to owners: what runtimes know of containers is asked for, rules are applied, and what was once said stays.
 
-use super::container::{Container, Runtime};
+use super::container::{Container, Maker};
 use super::identity::Place;
 use super::labels::{LabelConfig, Labels};
 use super::{Identity, Owner, Rule};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Says what is known of a container, without making anyone wait.
-pub(crate) type Ask = Box<dyn Fn(&str, Option<Runtime>) -> Knowledge + Send>;
+pub(crate) type Ask = Box<dyn Fn(&str, Maker) -> Knowledge + Send>;
 
 /// What is done about a container of which a runtime has not said yet what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Owners {
     /// The owner of what is known by this (settled) identity.
     pub(crate) fn of(&mut self, identity: &Arc<Identity>, patience: Patience) -> Decision {
         let info = match container(identity) {
-            Some((id, runtime)) => match self.settle(id, runtime, patience) {
+            Some((id, maker)) => match self.settle(id, maker, patience) {
                 Entry::Known(info) => Some(info),
                 Entry::Unknown => None,
                 Entry::Asking => return Decision::Waits(self.look(identity, None).0),
@@ -96,11 +96,12 @@ impl Owners {
     }
 
     /// What counts of a container from now on; asking, if that is not decided yet.
-    fn settle(&mut self, id: &str, runtime: Option<Runtime>, patience: Patience) -> Entry {
-        if let Some(settled) = self.containers.get(id) {
+    fn settle(&mut self, id: &str, maker: Maker, patience: Patience) -> Entry {
+        let key = maker.key(id);
+        if let Some(settled) = self.containers.get(&key) {
             return settled.clone();
         }
-        let settled = match ((self.ask)(id, runtime), patience) {
+        let settled = match ((self.ask)(id, maker), patience) {
             (Knowledge::Known(info), _) => Entry::Known(info),
             (_, Patience::Glance) | (Knowledge::Asking, Patience::Wait) => return Entry::Asking,
             (Knowledge::Unknown, _) => {
@@ -121,7 +122,7 @@ impl Owners {
                 Entry::Unknown
             }
         };
-        self.containers.put(id, settled.clone());
+        self.containers.put(&key, settled.clone());
         settled
     }
 
@@ -149,11 +150,11 @@ impl Owners {
     }
 }
 
-/// The container that a runtime may know, and who made it if that is known.
-fn container(identity: &Identity) -> Option<(&str, Option<Runtime>)> {
+/// The container that a runtime may know, and who made it.
+fn container(identity: &Identity) -> Option<(&str, Maker)> {
     match &identity.place {
         Place::Cgroup(cgroup) => match &cgroup.container {
-            Some(Container::Oci { id, runtime }) => Some((id, *runtime)),
+            Some(Container::Oci { id, maker }) => Some((id, *maker)),
             _ => None,
         },
         _ => None,
@@ -168,7 +169,7 @@ fn fallen_back(id: &str, why: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CgroupOwner, Declaration, Declared, Program};
+    use super::super::{CgroupOwner, Declaration, Declared, Program, Runtime};
     use super::*;
     use std::sync::Mutex;
 
@@ -179,8 +180,8 @@ mod tests {
         let answer = Arc::new(Mutex::new(Knowledge::Asking));
         let ask = {
             let answer = Arc::clone(&answer);
-            Box::new(move |id: &str, runtime| {
-                assert_eq!((id, runtime), (ID, Some(Runtime::Docker)));
+            Box::new(move |id: &str, maker: Maker| {
+                assert_eq!((id, maker.runtime), (ID, Some(Runtime::Docker)));
                 answer.lock().unwrap().clone()
             })
         };

@@ -56,11 +56,11 @@ impl Identities {
                 let path = path.strip_prefix(b"/").unwrap_or(&path);
                 let owner = cgroups.created(id, path);
                 let container = owner.as_ref().and_then(|owner| owner.container.as_ref());
-                if let (Some(runtimes), Some(Container::Oci { id, runtime })) =
+                if let (Some(runtimes), Some(Container::Oci { id, maker })) =
                     (&self.runtimes, container)
                     && !is_users(path)
                 {
-                    runtimes.foresee(id, *runtime);
+                    runtimes.foresee(id, *maker);
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::message::{FRAME_COST, Fault, Frame, Reply, TEXT_COST};
 use crate::demangle::LONGEST_SHOWN;
 use crate::elf_names::{FileError, Frames};
-use crate::frame;
+use crate::frame::{self, KERNEL_MARK};
 use crate::names::Names;
 
 /// Faults of a file that are taken; the worker tells of one.
@@ -107,9 +107,15 @@ impl Answer {
             self.at = frame.index;
         }
         let text = |number: usize| self.texts.get(number).cloned().ok_or(Nonsense);
+        let name = |number: usize| {
+            let name = text(number)?;
+            (!name.ends_with(KERNEL_MARK))
+                .then_some(name)
+                .ok_or(Nonsense)
+        };
         self.frames.push(frame::Frame {
-            name: text(frame.name)?,
-            system_name: text(frame.system_name)?,
+            name: name(frame.name)?,
+            system_name: name(frame.system_name)?,
             file: frame.file.map(text).transpose()?,
             line: frame.line,
             inlined: frame.inlined,
@@ -244,6 +250,10 @@ mod tests {
             ("a text too long", vec![Reply::Text(&long)]),
             ("no text", vec![Reply::Text("")]),
             (
+                "a name of the kernel",
+                vec![Reply::Text("schedule_[k]"), frame(0, 2)],
+            ),
+            (
                 "fault upon fault",
                 (0..5).map(|_| Reply::Fault(Fault::Truncated)).collect(),
             ),
@@ -251,6 +261,70 @@ mod tests {
         for (what, replies) in cases {
             assert!(answer(TEXTS.into_iter().chain(replies)).is_err(), "{what}");
         }
+    }
+
+    /// A whole answer with bytes changed, left out, put in and repeated: each is refused, or is an answer to what was asked, of texts that may
+    /// be shown, within its budget.
+    #[test]
+    fn damaged_messages() {
+        const BUDGET: usize = 1000;
+        let replies = TEXTS.into_iter().chain([
+            frame(0, 0),
+            frame(0, 1),
+            frame(1, 1),
+            Reply::Fault(Fault::DebugInfo("a part of them is damaged")),
+            Reply::Symbols(2),
+            frame(0, 1),
+            Reply::Text("inlined"),
+            frame(2, 2),
+            end(70_000),
+        ]);
+        let whole: Vec<u8> = replies
+            .flat_map(|reply| postcard::to_allocvec(&reply).unwrap())
+            .collect();
+        let mut state = 0x7468_6572_u64;
+        // xorshift64*: the same on every run.
+        let mut random = |below: usize| {
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below
+        };
+        let (mut taken, mut ended) = (0, 0);
+        for _ in 0..50_000 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random(3) {
+                let begin = random(bytes.len());
+                let piece = begin..bytes.len().min(begin + 1 + random(8));
+                let byte = [0, 1, 3, 0x7f, 0x80, 0xff, random(256) as u8][random(7)];
+                match random(4) {
+                    0 => bytes[begin] = byte,
+                    1 => bytes.insert(begin, byte),
+                    2 => drop(bytes.drain(piece)),
+                    _ => bytes.extend_from_within(piece),
+                }
+            }
+            let (mut answer, mut names) = (Answer::to(3, BUDGET), Names::default());
+            if answer.take(&bytes, &mut names).is_err() {
+                continue;
+            }
+            taken += 1;
+            ended += usize::from(answer.end.is_some());
+            assert!(answer.found.len() == 3 && answer.cost <= BUDGET);
+            assert!(answer.end.is_none() || answer.has_symbols);
+            assert!(answer.faults.len() <= MOST_FAULTS);
+            let found = answer.found.iter().flatten().flatten();
+            let frames: Vec<&frame::Frame> = found.flat_map(|frames| frames.iter()).collect();
+            assert!(frames.len() * FRAME_COST <= answer.cost);
+            let texts = frames.iter().flat_map(|frame| {
+                let names = [&frame.name, &frame.system_name];
+                names.into_iter().chain(&frame.file)
+            });
+            let is_shown = |text: &Arc<str>| (1..=LONGEST_SHOWN).contains(&text.len());
+            assert!({ texts }.all(is_shown));
+        }
+        assert!((2000..48_000).contains(&taken), "{taken}");
+        assert!(ended > 1000, "{ended}");
     }
 
     /// Bytes that are no message at all, names that are no UTF-8 among them.

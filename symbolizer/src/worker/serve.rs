@@ -51,13 +51,14 @@ pub fn serve() -> Result<(), ServeError> {
     if rustix::net::sockopt::socket_type(socket) != Ok(SocketType::SEQPACKET) {
         return Err(ServeError::NotAsked);
     }
-    confine().map_err(ServeError::NotConfined)?;
+    let files = ElfNames::new(Options::default().debug_bytes);
+    confine(files.largest_unpacked()).map_err(ServeError::NotConfined)?;
     // Of /proc/self/exe the kernel makes "exe".
     let _ = rustix::thread::set_name(c"symbolizer");
     let mut worker = Worker {
         memory: File::open("/proc/self/statm").ok(),
         modules: LruCache::new(OPEN),
-        files: ElfNames::new(Options::default().debug_bytes),
+        files,
         names: Names::default(),
     };
     let mut buffer = Box::new([0; LARGEST]);

@@ -1,7 +1,7 @@
 //! Names by a worker are those that this process would give.
 
-use crate::support::{C, CPP, RUST, Workshop, file_offset, functions, open};
-use crate::{alone, stats, symbolizer};
+use crate::support::{C, CPP, RUST, Workshop, file_offset, functions, open, with_mini_debug_info};
+use crate::{alone, name_at, offset_of, stats, symbolizer};
 use std::fs;
 use std::time::Duration;
 use symbolizer::{Options, Symbolizer};
@@ -53,9 +53,12 @@ fn files_that_it_could_not_open_are_named() {
     let _alone = alone();
     let workshop = Workshop::new();
     let c = format!("{C}\nint main(int argc, char **argv) {{ return exported(argc); }}\n");
-    // Not Rust: of functions that the linker has made one, each reader names another.
-    for (compiler, source) in [("cc", &*c), ("c++", CPP)] {
-        let program = workshop.compile(compiler, source, compiler, &["-O2", "-g"]);
+    for (compiler, source, optimized) in [
+        ("cc", &*c, "-O2"),
+        ("c++", CPP, "-O2"),
+        ("rustc", RUST, "-O"),
+    ] {
+        let program = workshop.compile(compiler, source, compiler, &[optimized, "-g"]);
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
         let image = fs::read(&program).unwrap();
         let module = open(&program);
@@ -80,4 +83,20 @@ fn files_that_it_could_not_open_are_named() {
         assert!(inlined > 10, "{compiler}: {inlined}");
         assert!(there.take_failures().is_empty());
     }
+}
+
+/// Compressed symbols are read by a worker, too, which needs a file in memory for them.
+#[test]
+fn compressed_symbols_are_named() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    let whole = workshop.compile("cc", C, "lib.so", &["-O2", "-shared", "-fPIC"]);
+    let local = offset_of(&whole, "local");
+    let module = open(&with_mini_debug_info(&workshop, &whole, &["-6"]));
+    let mut symbolizer = symbolizer();
+    assert_eq!(
+        name_at(&mut symbolizer, &module, local).as_deref(),
+        Some("local")
+    );
+    assert!(symbolizer.take_failures().is_empty());
 }

@@ -154,6 +154,40 @@ fn a_file_on_a_dead_server_costs_itself_only() {
     });
 }
 
+/// However many files are on a server that stops answering, it has one worker wait for it; files elsewhere are named, and those on it
+/// are once it is given up or answers.
+#[test]
+fn many_files_on_a_dead_server_cost_one_worker() {
+    let _alone = alone();
+    if !rustix::process::geteuid().is_root() {
+        let name = "many_files_on_a_dead_server_cost_one_worker";
+        return tests::machine::skip(name, "it mounts");
+    }
+    let workshop = Workshop::new();
+    let program = workshop.c_program("program", &["-O2"]);
+    let leaf = offset_of(&program, "leaf");
+    let server = FileSystem::mount(fs::read(&program).unwrap(), true);
+    // What is another file to who asks.
+    let remote: Vec<_> = (0..12).map(|_| open(&server.path())).collect();
+    server.set(Mode::Never);
+    let mut symbolizer = symbolizer();
+    for (number, remote) in remote.iter().enumerate() {
+        symbolizer.begin_window(Duration::from_secs(4));
+        assert_eq!(name_at(&mut symbolizer, remote, leaf), None);
+        let local = open(&program);
+        let name = name_at(&mut symbolizer, &local, leaf);
+        assert_eq!(name.as_deref(), Some("leaf"), "{number}");
+    }
+    let expected = stats(|stats| {
+        stats.started = 2;
+        stats.hung = 1;
+        stats.stuck = 1;
+        stats.late_names = 1;
+    });
+    assert_eq!(symbolizer.worker_stats(), expected);
+    drop(server);
+}
+
 /// A server that is lost while debug information is read costs lines: functions are named already. Reading a mapping that
 /// fails is a SIGBUS.
 #[test]

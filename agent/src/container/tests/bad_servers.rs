@@ -1,12 +1,7 @@
 //! Sockets that hang, refuse, lie and babble: the next source is asked, and what was wrong is said.
 
-use super::fake::{Play, grpc, http, serve};
+use super::fake::{Play, http, serve};
 use super::*;
-use crate::container::cri_messages::{
-    Container, ContainerMetadata, ContainerStatus, ContainerStatusResponse, ListContainersResponse,
-    PodSandboxMetadata, PodSandboxStatus, PodSandboxStatusResponse,
-};
-use prost::Message;
 
 const PODMAN: &str = "run/podman/podman.sock";
 const DOCKER: &str = "run/docker.sock";
@@ -62,59 +57,6 @@ async fn falls_back_from_grpc() {
     assert_eq!(trouble(&runtimes, "crio").failed, 1);
 }
 
-/// CRI-O answers as containerd does; what it says of the environment and of the image may be missing.
-#[tokio::test(flavor = "multi_thread")]
-async fn crio_is_asked_as_the_kubelet_does() {
-    let root = tempfile::tempdir().unwrap();
-    grpc(&root.path().join(CRIO), |method| {
-        let method = method.rsplit('/').next().unwrap();
-        Ok(match method {
-            "ListContainers" => ListContainersResponse {
-                containers: vec![Container {
-                    id: ID.to_owned(),
-                    pod_sandbox_id: "ab".to_owned(),
-                }],
-            }
-            .encode_to_vec(),
-            "ContainerStatus" => ContainerStatusResponse {
-                status: Some(ContainerStatus {
-                    metadata: Some(ContainerMetadata {
-                        name: "server".to_owned(),
-                    }),
-                    image_ref: "registry.example/shop/db@sha256:00".to_owned(),
-                    ..ContainerStatus::default()
-                }),
-                info: pairs(&[(
-                    "info",
-                    r#"{"runtimeSpec":{"process":{"env":["OTEL_SERVICE_NAME=db"]}}}"#,
-                )]),
-            }
-            .encode_to_vec(),
-            "PodSandboxStatus" => PodSandboxStatusResponse {
-                status: Some(PodSandboxStatus {
-                    metadata: Some(PodSandboxMetadata {
-                        name: "db-0".to_owned(),
-                        ..PodSandboxMetadata::default()
-                    }),
-                    labels: pairs(&[("controller-revision-hash", "db-7c")]),
-                    ..PodSandboxStatus::default()
-                }),
-            }
-            .encode_to_vec(),
-            _ => return Err(12),
-        })
-    });
-    let runtimes = start(&below(root.path()));
-    let info = known(&runtimes, ID, Some(Runtime::Crio)).await;
-    assert_eq!(info.name.as_deref(), Some("server"));
-    assert_eq!(
-        info.image.as_deref(),
-        Some("registry.example/shop/db@sha256:00")
-    );
-    assert_eq!(info.environment, pairs(&[("OTEL_SERVICE_NAME", "db")]));
-    assert_eq!(info.pod.unwrap().workload.as_deref(), Some("db"));
-}
-
 /// A container that no runtime knows is asked for five times and then never again; one whose runtime starts late is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_again_as_long_as_it_may_help() {
@@ -123,11 +65,11 @@ async fn asks_again_as_long_as_it_may_help() {
     let runtimes = start(&below(root.path()));
     assert_eq!(settled(&runtimes, ID, None).await, Knowledge::Unknown);
     assert_eq!(trouble(&runtimes, "docker").asked, 5);
-    assert_eq!(runtimes.get(ID, None), Knowledge::Unknown);
+    assert_eq!(runtimes.get(ID, by(None)), Knowledge::Unknown);
 
     let other = ID.replace('3', "4");
     let hint = Some(Runtime::Podman);
-    assert_eq!(runtimes.get(&other, hint), Knowledge::Asking);
+    assert_eq!(runtimes.get(&other, by(hint)), Knowledge::Asking);
     sleep(Duration::from_millis(500)).await;
     serve(&root.path().join(PODMAN), http(200, INSPECTED));
     let info = known(&runtimes, &other, hint).await;
@@ -141,10 +83,10 @@ async fn a_runtime_may_come_late() {
     serve(&root.path().join(PODMAN), http(404, "{}"));
     let runtimes = start(&below(root.path()));
     let hint = Some(Runtime::Docker);
-    assert_eq!(runtimes.get(ID, hint), Knowledge::Asking);
+    assert_eq!(runtimes.get(ID, by(hint)), Knowledge::Asking);
     let begin = Instant::now();
     while trouble(&runtimes, "podman").asked < 6 {
-        assert_eq!(runtimes.get(ID, hint), Knowledge::Asking);
+        assert_eq!(runtimes.get(ID, by(hint)), Knowledge::Asking);
         assert!(begin.elapsed() < PATIENCE);
         sleep(Duration::from_millis(50)).await;
     }
@@ -159,7 +101,7 @@ async fn only_ids_are_asked_for() {
     let root = tempfile::tempdir().unwrap();
     let runtimes = start(&below(root.path()));
     for id in ["", "../../etc", "a b", &"a".repeat(65)] {
-        assert_eq!(runtimes.get(id, None), Knowledge::Unknown);
+        assert_eq!(runtimes.get(id, by(None)), Knowledge::Unknown);
     }
 }
 
@@ -172,13 +114,13 @@ async fn a_hanging_runtime_is_left_alone() {
     serve(&root.path().join(PODMAN), http(200, INSPECTED));
     let runtimes = start(&below(root.path()));
     for number in 0..100_000 {
-        let knowledge = runtimes.get(&format!("{number:064x}"), Some(Runtime::Docker));
+        let knowledge = runtimes.get(&format!("{number:064x}"), by(Some(Runtime::Docker)));
         assert_ne!(knowledge, Knowledge::Unknown);
     }
     known(&runtimes, &format!("{:064x}", 200), Some(Runtime::Docker)).await;
     // Also if nobody has sampled a million others, which may come behind.
     for number in 0..1_000_000 {
-        runtimes.foresee(&format!("{number:063x}f"), Some(Runtime::Docker));
+        runtimes.foresee(&format!("{number:063x}f"), by(Some(Runtime::Docker)));
     }
     known(&runtimes, ID, Some(Runtime::Docker)).await;
     // Those that were asked for at once all met it before it was known to hang.

@@ -1,12 +1,14 @@
 //! What is told of containers: by real runtimes, and by servers that hang, refuse, lie and babble.
 
 mod bad_servers;
+mod crio;
 mod fake;
 mod kubernetes;
 mod real;
+mod rootless;
 
 use super::*;
-use crate::owner::Runtime;
+use crate::owner::{Maker, Runtime};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +31,23 @@ fn start(config: &RuntimeConfig) -> Arc<Runtimes> {
     Runtimes::start(config, &tokio::runtime::Handle::current())
 }
 
+/// Of the host's own, as far as the path tells.
+fn by(runtime: Option<Runtime>) -> Maker {
+    Maker {
+        runtime,
+        user: None,
+    }
+}
+
 /// What becomes known in the end.
 async fn settled(runtimes: &Runtimes, id: &str, hint: Option<Runtime>) -> Knowledge {
+    settled_of(runtimes, id, by(hint)).await
+}
+
+async fn settled_of(runtimes: &Runtimes, id: &str, maker: Maker) -> Knowledge {
     let begin = Instant::now();
     loop {
-        let knowledge = runtimes.get(id, hint);
+        let knowledge = runtimes.get(id, maker);
         if knowledge != Knowledge::Asking {
             return knowledge;
         }
