@@ -82,6 +82,24 @@ fn compressed() {
     }
 }
 
+/// What units have in common moved to units of its own in the same file, by `dwz`.
+#[test]
+fn deduplicated() {
+    let workshop = Workshop::new();
+    for (compiler, name, arguments) in variants() {
+        // dwz does not know clang's `.debug_addr`.
+        if name == "clang_v5" {
+            continue;
+        }
+        let whole = workshop.compile(compiler, source(compiler), name, arguments);
+        let program = workshop.path(&format!("{name}_dwz"));
+        run(Command::new("dwz").arg("-o").arg(&program).arg(&whole));
+        let size = |file: &Path| std::fs::metadata(file).unwrap().len();
+        assert!(size(&program) < size(&whole), "{name}");
+        agree(&open(&program), &whole, own, CLASSES);
+    }
+}
+
 /// Stripped of all that can be stripped, with the rest in another file: beside it, in `.debug`, below `/usr/lib/debug` by its path and by
 /// its build id.
 #[test]

@@ -5,6 +5,7 @@ mod captures;
 mod debuginfod;
 mod errors;
 mod metrics;
+mod nameless;
 mod names;
 mod owners;
 mod page;
