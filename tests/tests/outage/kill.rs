@@ -143,6 +143,11 @@ fn what_waits_for_its_name_is_on_disk() {
     wait_for("an interval on disk", || {
         (!spooled(address, data.path()).is_empty()).then_some(())
     });
+    // So that it runs for most of its first interval.
+    let begun = wait_for("the begin of an interval", || {
+        let now = now();
+        (now % INTERVAL < INTERVAL / 10).then_some(now / INTERVAL)
+    });
     let id = format!("{:0<64x}", 0xbeef_0000_0000 + u64::from(std::process::id()));
     let container = Busy::in_cgroup(&format!("docker/{id}"));
     let name = format!("docker-{}", &id[..12]);
@@ -152,14 +157,14 @@ fn what_waits_for_its_name_is_on_disk() {
             .windows(name.len())
             .any(|text| text == name.as_bytes())
     };
-    wait_for("the container on disk, still without a name", || {
-        let waits = first.metric("thermograph_identities_waiting") > 0.0;
-        let newest = spooled(address, data.path()).pop();
-        (waits && newest.is_some_and(holds_it)).then_some(())
+    let on_disk = wait_for("the container on disk", || {
+        let is_there = spooled(address, data.path()).into_iter().any(holds_it);
+        is_there.then(|| now() / INTERVAL)
     });
     first.running().signal(Signal::KILL);
     drop(first);
     drop(container);
+    assert_eq!(on_disk, begun + 1, "it was there when it had a name only");
 
     let server = Pyroscope::start_at(address, Limits::default());
     let second = agent_with(address, data.path(), &hangs);
