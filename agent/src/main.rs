@@ -25,6 +25,7 @@ mod page_token;
 mod pool;
 mod process;
 mod profile;
+mod room;
 mod sampling;
 mod secret;
 mod store;

@@ -4,6 +4,7 @@
 use super::assign::{Assigned, Bounds, assign};
 use super::encode::{OwnerProfiles, owner_profiles};
 use super::names::{Names, NamingTrouble, keep};
+use super::places::Places;
 use super::tally::{IdentityTally, OwnerTally, Span};
 use crate::owner::{Owner, Owners, Patience};
 use crate::profile::{OwnerProfile, Profiles};
@@ -50,7 +51,8 @@ pub(crate) type Deliver = Box<dyn FnMut(Delivery) + Send>;
 pub(crate) struct Intervals {
     period: u64,
     owners: Owners,
-    bounds: Bounds,
+    min_share: f64,
+    places: Places,
     deliver: Deliver,
     current: IdentityTally,
     held: Option<Held>,
@@ -71,7 +73,8 @@ impl Intervals {
         Self {
             period,
             owners,
-            bounds,
+            min_share: bounds.min_share,
+            places: Places::new(bounds.max_owners),
             deliver,
             current: IdentityTally::default(),
             held: None,
@@ -82,6 +85,7 @@ impl Intervals {
     /// Says what has gone wrong since the start.
     pub(super) fn tell(&self, trouble: &mut NamingTrouble) {
         trouble.owners = self.owners.counts;
+        trouble.owners.placed = self.places.held() as u64;
         trouble.unsound = self.unsound;
     }
 
@@ -100,6 +104,7 @@ impl Intervals {
         for (word, name) in &tally.names {
             keep(&mut self.current.names, *word, name);
         }
+        self.places.pass(window.duration);
         self.deliver_window(window, tally);
         if window.closes_interval {
             self.end_interval(Patience::Wait);
@@ -120,9 +125,8 @@ impl Intervals {
         let profiles = if window.closes_interval {
             Profiles::default()
         } else {
-            let owners = &mut self.owners;
-            let assigned = assign(tally, owners, Patience::Glance, Some(self.bounds));
-            counted(assigned.owners, self.period)
+            let mut places = self.places.clone();
+            counted(self.glance(tally, self.min_share, &mut places), self.period)
         };
         (self.deliver)(Delivery::Window {
             span,
@@ -138,7 +142,7 @@ impl Intervals {
         let Some(span) = tally.span else {
             return;
         };
-        let assigned = self.assign(tally, patience, Some(self.bounds));
+        let assigned = self.assign(tally, patience, self.min_share);
         let profiles = self.encode(&assigned.owners);
         let provisional = self.hold(assigned.waiting);
         (self.deliver)(Delivery::Interval {
@@ -157,8 +161,8 @@ impl Intervals {
             return;
         };
         let waited = held.tally.stacks.len();
-        // Which owners are too small or too many was decided when the interval was over.
-        let assigned = self.assign(held.tally, patience, None);
+        // Which owners are too small was decided when the interval was over.
+        let assigned = self.assign(held.tally, patience, 0.0);
         if assigned.waiting.stacks.len() == waited {
             self.held = Some(Held {
                 tally: assigned.waiting,
@@ -176,15 +180,24 @@ impl Intervals {
         });
     }
 
-    fn assign(
-        &mut self,
-        tally: IdentityTally,
-        patience: Patience,
-        bounds: Option<Bounds>,
-    ) -> Assigned {
-        let assigned = assign(tally, &mut self.owners, patience, bounds);
-        self.owners.counts.samples_dropped += assigned.dropped / self.period.max(1);
+    fn assign(&mut self, tally: IdentityTally, patience: Patience, min_share: f64) -> Assigned {
+        let before = self.owners.counts.folded_surplus;
+        let (owners, places) = (&mut self.owners, &mut self.places);
+        let assigned = assign(tally, owners, patience, min_share, places);
+        let counts = &mut self.owners.counts;
+        counts.samples_dropped += assigned.dropped / self.period.max(1);
+        if before == 0 && counts.folded_surplus > 0 {
+            tracing::warn!(
+                "there are more owners within an hour than --max-owners: from now on, what is new and finds no place goes as \"other\""
+            );
+        }
         assigned
+    }
+
+    /// How it looks now, which decides nothing.
+    fn glance(&mut self, tally: IdentityTally, min_share: f64, places: &mut Places) -> OwnerTally {
+        let owners = &mut self.owners;
+        assign(tally, owners, Patience::Glance, min_share, places).owners
     }
 
     /// Keeps what waits, and returns how it looks meanwhile.
@@ -193,8 +206,9 @@ impl Intervals {
         if tally.stacks.is_empty() {
             return Vec::new();
         }
-        let assigned = assign(tally.clone(), &mut self.owners, Patience::Glance, None);
-        let profiles = self.encode(&assigned.owners);
+        // Under their own names, whatever places there are: by these they are found when they are known.
+        let seeming = self.glance(tally.clone(), 0.0, &mut Places::new(usize::MAX));
+        let profiles = self.encode(&seeming);
         let shown = profiles
             .iter()
             .map(|profile| Arc::clone(&profile.owner))

@@ -7,6 +7,7 @@ mod desk;
 mod encode;
 mod intervals;
 mod names;
+mod places;
 mod tally;
 
 pub(crate) use assembler::Assembler;

@@ -1,7 +1,9 @@
 //! From a cgroup's path to the container or service that owns what runs in it.
 
 use super::container::{self, Container};
+use super::label::label_text;
 use super::unit::{self, Service};
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,9 @@ pub(crate) struct CgroupOwner {
     pub(crate) pod_uid: Option<String>,
     /// Outermost service in the container, or on the host.
     pub(crate) service: Option<Service>,
+    /// Name of the outermost cgroup that is a container, a service or a user's manager. What runs in it may be able to make cgroups
+    /// below, as many as it likes and called as it likes.
+    pub(crate) realm: Arc<str>,
 }
 
 impl CgroupOwner {
@@ -35,6 +40,7 @@ impl CgroupOwner {
     pub(crate) fn of_path(path: &[u8]) -> Option<Self> {
         let mut owner = Self::default();
         let mut manager = None;
+        let mut realm = None;
         let mut parent: &[u8] = b"";
         for component in path.split(|c| *c == b'/').filter(|c| !c.is_empty()) {
             owner.pod_uid = container::pod_uid(component).or(owner.pod_uid);
@@ -44,6 +50,7 @@ impl CgroupOwner {
                     owner.service = None;
                 }
                 manager = None;
+                realm.get_or_insert(component);
             } else if let (None, Some(unit)) = (&owner.service, unit::service_unit(component)) {
                 if unit::is_user_manager(&unit) {
                     manager = Some(unit);
@@ -53,9 +60,11 @@ impl CgroupOwner {
                         name: unit,
                     });
                 }
+                realm.get_or_insert(component);
             }
             parent = component;
         }
+        owner.realm = label_text(realm.unwrap_or_default()).into();
         (owner.container.is_some() || owner.service.is_some()).then_some(owner)
     }
 }

@@ -48,7 +48,9 @@ pub(crate) struct OwnerCounts {
     pub(crate) labels_dropped: u64,
     /// Samples that a rule wanted dropped.
     pub(crate) samples_dropped: u64,
-    /// Owners of an interval that were folded into one because there were too many.
+    /// Owners that have a place now.
+    pub(crate) placed: u64,
+    /// Owners of an interval that were folded into one because they found no place.
     pub(crate) folded_surplus: u64,
     /// The same because they had too little CPU time.
     pub(crate) folded_small: u64,
