@@ -172,6 +172,7 @@ fn fallen_back(id: &str, why: &str) {
 mod tests {
     use super::super::{CgroupOwner, Declaration, Declared, Program};
     use super::*;
+    use crate::container::PodInfo;
     use std::sync::Mutex;
 
     const ID: &str = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860";
@@ -286,5 +287,94 @@ mod tests {
         ));
         *answer.lock().unwrap() = known("web");
         assert_eq!(owners.of(&container, Patience::Wait), Decision::Final(None));
+    }
+    /// A pod's container of this image, whose pod has this label.
+    fn of_image(image: &str, team: &str) -> Knowledge {
+        Knowledge::Known(Arc::new(ContainerInfo {
+            name: Some("web".to_owned()),
+            image: Some(image.to_owned()),
+            pod: Some(Arc::new(PodInfo {
+                labels: [("team".to_owned(), team.to_owned())].into(),
+                ..PodInfo::default()
+            })),
+            ..ContainerInfo::default()
+        }))
+    }
+
+    /// Labels but for the service's name, which is the process's.
+    fn labels(decision: &Decision) -> Vec<(String, String)> {
+        let Decision::Final(Some(owner)) = decision else {
+            panic!("{decision:?}");
+        };
+        let labels = owner.labels().filter(|(name, _)| *name != "service_name");
+        labels
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// Whatever is said of a container later, by a runtime that was restarted, after its image got another tag or its pod another label: it keeps
+    /// its labels, for what was seen before, what was forgotten meanwhile, and what is seen for the first time.
+    #[test]
+    fn labels_never_change() {
+        for first in [
+            of_image("web:1", "a"),
+            Knowledge::Unknown,
+            Knowledge::Asking,
+        ] {
+            let (mut owners, answer) = owners(vec![]);
+            owners.config.pod_labels = vec!["team".to_owned()];
+            *answer.lock().unwrap() = first.clone();
+            let given = labels(&owners.of(&identity(), Patience::Over));
+            let is_known = |name: &str| given.iter().any(|(known, _)| known == name);
+            assert_eq!(
+                is_known("version") && is_known("team"),
+                first == of_image("web:1", "a")
+            );
+            for (number, later) in [
+                Knowledge::Asking,
+                Knowledge::Unknown,
+                of_image("web:2", "b"),
+                known("renamed"),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                *answer.lock().unwrap() = later;
+                for other in 0..REMEMBERED.get() {
+                    let program = format!("{number}-{other}");
+                    let program = Program::Executable(program.as_bytes());
+                    let elsewhere = Identity::of(None, program, &Declared::default()).into();
+                    owners.of(&elsewhere, Patience::Wait);
+                }
+                for process in [identity(), calling_itself(&format!("new-{number}"))] {
+                    for patience in [Patience::Glance, Patience::Wait] {
+                        assert_eq!(labels(&owners.of(&process, patience)), given);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two containers of one name, one after the other, are two owners; a unit that was started again is one.
+    #[test]
+    fn owners_are_containers_and_units() {
+        let ask = Box::new(|_: &str, _| known("web"));
+        let mut owners = Owners::new(LabelConfig::default(), vec![], ask);
+        let mut owner = |path: String| {
+            let cgroup = CgroupOwner::of_path(path.as_bytes()).map(Arc::new);
+            let declared = Declared::default();
+            declared.set(Declaration::default());
+            let identity = Identity::of(cgroup, Program::Executable(b"app"), &declared);
+            owners.of(&Arc::new(identity), Patience::Wait)
+        };
+        let [first, second] =
+            ["0", "1"].map(|digit| owner(format!("/docker/{}", digit.repeat(64))));
+        assert_eq!(
+            (name(&first), name(&second)),
+            (("web", true), ("web", true))
+        );
+        assert_ne!(first, second);
+        let mut unit = || owner("/system.slice/web.service".to_owned());
+        assert_eq!(unit(), unit());
     }
 }
