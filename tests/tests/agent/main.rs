@@ -2,6 +2,7 @@
 
 mod budget;
 mod captures;
+mod configured;
 mod debuginfod;
 mod errors;
 mod metrics;
