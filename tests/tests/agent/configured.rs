@@ -85,7 +85,7 @@ fn labels_of(stored: &[Stored]) -> BTreeMap<String, BTreeSet<String>> {
 /// must not arrive.
 type Case<'a> = [&'a str; 4];
 
-const CASES: [Case<'static>; 7] = [
+const CASES: [Case<'static>; 8] = [
     [
         "executable-MARK",
         "thermograph-MARK",
@@ -115,6 +115,12 @@ const CASES: [Case<'static>; 7] = [
         "system.slice/ruled-MARK.service",
         "OTEL_SERVICE_NAME=shop-v2-MARK",
         "service_name=shop version=2",
+    ],
+    [
+        "scoped-MARK",
+        "slice-MARK.slice/run-r1.scope",
+        "",
+        "service_name=slice-MARK unit=slice-MARK.slice",
     ],
     ["unwanted-MARK", "thermograph-MARK", "", ""],
     [
