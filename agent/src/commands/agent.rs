@@ -194,7 +194,7 @@ fn owners(args: &AgentArgs, runtimes: Arc<Runtimes>) -> Owners {
         node: args.node_name(),
         nodes_of_pods: args.node.is_none(),
     };
-    let ask = move |id: &str, runtime| runtimes.get(id, runtime);
+    let ask = move |id: &str, runtime, realm: &Arc<str>| runtimes.get(id, runtime, realm);
     Owners::new(config, args.tables.rule.clone(), Box::new(ask))
 }
 

@@ -222,7 +222,7 @@ mod tests {
     const PERIOD: u64 = 10_000_000;
 
     fn owned(tally: IdentityTally) -> OwnerTally {
-        let ask = Box::new(|_: &str, _| Knowledge::Unknown);
+        let ask = Box::new(|_: &str, _, _: &Arc<str>| Knowledge::Unknown);
         let mut owners = Owners::new(Default::default(), vec![], ask);
         let mut places = Places::new(usize::MAX);
         assign(tally, &mut owners, Patience::Over, 0.0, &mut places).owners

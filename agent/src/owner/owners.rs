@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// Identities whose owners are remembered: each a name and up to nine labels, of which none is longer than 256 bytes.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// Says what is known of a container, without making anyone wait.
-pub(crate) type Ask = Box<dyn Fn(&str, Option<Runtime>) -> Knowledge + Send>;
+/// Says what is known of the container of this id, maker and realm, without making anyone wait.
+pub(crate) type Ask = Box<dyn Fn(&str, Option<Runtime>, &Arc<str>) -> Knowledge + Send>;
 
 /// What is done about a container of which a runtime has not said yet what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Owners {
     /// The owner of what is known by this (settled) identity.
     pub(crate) fn of(&mut self, identity: &Arc<Identity>, patience: Patience) -> Decision {
         let info = match container(identity) {
-            Some((id, runtime)) => match self.settle(id, runtime, patience) {
+            Some((id, runtime, realm)) => match self.settle(id, runtime, realm, patience) {
                 Entry::Known(info) => Some(info),
                 Entry::Unknown => None,
                 Entry::Asking => return Decision::Waits(self.look(identity, None).0),
@@ -98,11 +98,17 @@ impl Owners {
     }
 
     /// What counts of a container from now on; asking, if that is not decided yet.
-    fn settle(&mut self, id: &str, runtime: Option<Runtime>, patience: Patience) -> Entry {
+    fn settle(
+        &mut self,
+        id: &str,
+        runtime: Option<Runtime>,
+        realm: &Arc<str>,
+        patience: Patience,
+    ) -> Entry {
         if let Some(settled) = self.containers.get(id) {
             return settled.clone();
         }
-        let settled = match ((self.ask)(id, runtime), patience) {
+        let settled = match ((self.ask)(id, runtime, realm), patience) {
             (Knowledge::Known(info), _) => Entry::Known(info),
             (_, Patience::Glance) | (Knowledge::Asking, Patience::Wait) => return Entry::Asking,
             (Knowledge::Unknown, _) => {
@@ -151,11 +157,11 @@ impl Owners {
     }
 }
 
-/// The container that a runtime may know, and who made it if that is known.
-fn container(identity: &Identity) -> Option<(&str, Option<Runtime>)> {
+/// The container that a runtime may know, who made it if that is known, and its realm.
+fn container(identity: &Identity) -> Option<(&str, Option<Runtime>, &Arc<str>)> {
     match &identity.place {
         Place::Cgroup(cgroup) => match &cgroup.container {
-            Some(Container::Oci { id, runtime }) => Some((id, *runtime)),
+            Some(Container::Oci { id, runtime }) => Some((id, *runtime, &cgroup.realm)),
             _ => None,
         },
         _ => None,
@@ -182,8 +188,8 @@ mod tests {
         let answer = Arc::new(Mutex::new(Knowledge::Asking));
         let ask = {
             let answer = Arc::clone(&answer);
-            Box::new(move |id: &str, runtime| {
-                assert_eq!((id, runtime), (ID, Some(Runtime::Docker)));
+            Box::new(move |id: &str, runtime, realm: &Arc<str>| {
+                assert_eq!((id, runtime, &**realm), (ID, Some(Runtime::Docker), ID));
                 answer.lock().unwrap().clone()
             })
         };
@@ -358,7 +364,7 @@ mod tests {
     /// Two containers of one name, one after the other, are two owners; a unit that was started again is one.
     #[test]
     fn owners_are_containers_and_units() {
-        let ask = Box::new(|_: &str, _| known("web"));
+        let ask = Box::new(|_: &str, _, _: &Arc<str>| known("web"));
         let mut owners = Owners::new(LabelConfig::default(), vec![], ask);
         let mut owner = |path: String| {
             let cgroup = CgroupOwner::of_path(path.as_bytes()).map(Arc::new);

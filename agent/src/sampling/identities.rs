@@ -54,13 +54,10 @@ impl Identities {
             // A removed one stays known: its last samples may not be drained yet.
             if let CgroupEvent::Created { id, path } = event {
                 let path = path.strip_prefix(b"/").unwrap_or(&path);
-                let owner = cgroups.created(id, path);
-                let container = owner.as_ref().and_then(|owner| owner.container.as_ref());
-                if let (Some(runtimes), Some(Container::Oci { id, runtime })) =
-                    (&self.runtimes, container)
-                    && !is_users(path)
+                if let (Some(runtimes), Some(owner)) = (&self.runtimes, cgroups.created(id, path))
+                    && let Some(Container::Oci { id, runtime }) = &owner.container
                 {
-                    runtimes.foresee(id, *runtime);
+                    runtimes.foresee(id, *runtime, &owner.realm);
                 }
             }
         }
@@ -115,12 +112,6 @@ impl Identities {
         };
         Identity::of(cgroup, program, declared)
     }
-}
-
-/// Whether a user's manager has made this cgroup: there users make as many as they like.
-fn is_users(path: &[u8]) -> bool {
-    let mut components = path.split(|byte| *byte == b'/');
-    components.any(|component| component.starts_with(b"user@"))
 }
 
 /// What the kernel program has to read for this hierarchy.

@@ -2,6 +2,7 @@
 
 mod bad_servers;
 mod fake;
+mod flood;
 mod kubernetes;
 mod real;
 
@@ -29,11 +30,16 @@ fn start(config: &RuntimeConfig) -> Arc<Runtimes> {
     Runtimes::start(config, &tokio::runtime::Handle::current())
 }
 
+/// What is known of a container that is in no other, nor in a user's session.
+fn get(runtimes: &Runtimes, id: &str, hint: Option<Runtime>) -> Knowledge {
+    runtimes.get(id, hint, &id.into())
+}
+
 /// What becomes known in the end.
 async fn settled(runtimes: &Runtimes, id: &str, hint: Option<Runtime>) -> Knowledge {
     let begin = Instant::now();
     loop {
-        let knowledge = runtimes.get(id, hint);
+        let knowledge = get(runtimes, id, hint);
         if knowledge != Knowledge::Asking {
             return knowledge;
         }

@@ -26,7 +26,7 @@ fn scene(max_owners: usize) -> Scene {
     let answer = Arc::new(Mutex::new(Knowledge::Asking));
     let delivered = Arc::new(Mutex::new(Vec::new()));
     let says = Arc::clone(&answer);
-    let ask = Box::new(move |_: &str, _| says.lock().unwrap().clone());
+    let ask = Box::new(move |_: &str, _, _: &Arc<str>| says.lock().unwrap().clone());
     let deliver = {
         let delivered = Arc::clone(&delivered);
         Box::new(move |delivery| delivered.lock().unwrap().push(delivery))
