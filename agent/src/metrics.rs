@@ -1,5 +1,6 @@
 //! What the agent says of itself, for Prometheus: counted where it happens, read when it is asked for.
 
+mod naming;
 mod owners;
 mod runtimes;
 mod walks;
@@ -15,7 +16,6 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use symbolizer::WorkerStats;
 
 /// Reads the state of the sampling and naming threads, and of this process.
 pub(crate) struct SelfMetrics {
@@ -39,7 +39,8 @@ impl MetricsCollector for SelfMetrics {
         windows(&mut encoder, &status)?;
         walks::walks(&mut encoder, &status, &self.collector)?;
         let naming = *self.naming.lock().unwrap_or_else(PoisonError::into_inner);
-        mappings_and_names(&mut encoder, &status, naming)?;
+        mappings(&mut encoder, &status)?;
+        naming::naming(&mut encoder, &naming)?;
         owners::owners(&mut encoder, &status, &naming.owners)?;
         runtimes::runtimes(&mut encoder, &self.runtimes.trouble())?;
         let help = "Bytes of profiles kept for the page.";
@@ -115,11 +116,7 @@ fn windows(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result 
     )
 }
 
-fn mappings_and_names(
-    encoder: &mut DescriptorEncoder<'_>,
-    status: &Status,
-    naming: NamingTrouble,
-) -> fmt::Result {
+fn mappings(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let help = "Records of processes and mappings that found their ring full.";
     counter(
         encoder,
@@ -154,60 +151,7 @@ fn mappings_and_names(
         "thermograph_run_time_functions_dropped",
         help,
         status.trouble.functions_dropped,
-    )?;
-    counter(
-        encoder,
-        "thermograph_files_unreadable",
-        "Mapped files that could not be read.",
-        naming.files,
-    )?;
-    counter(
-        encoder,
-        "thermograph_places_unnamed",
-        "Places in code without a symbol.",
-        naming.unnamed,
-    )?;
-    let help =
-        "Profiles that the server would have refused or changed: they were not kept or pushed.";
-    counter(
-        encoder,
-        "thermograph_profiles_unsound",
-        help,
-        naming.unsound,
-    )?;
-    workers(encoder, &naming.worker)?;
-    let help = "1 where the kernel gives no names of its functions.";
-    gauge(
-        encoder,
-        "thermograph_kernel_unnamed",
-        help,
-        naming.kernel.into(),
     )
-}
-
-fn workers(encoder: &mut DescriptorEncoder<'_>, stats: &WorkerStats) -> fmt::Result {
-    let help = "Processes that read symbols which were started: one at a time, and none while all is known.";
-    counter(encoder, "thermograph_workers_started", help, stats.started)?;
-    let help =
-        "Processes that read symbols which failed, by how: each costs the file that it was at.";
-    let failed = [
-        ("hung", stats.hung),
-        ("died", stats.died),
-        ("lied", stats.lied),
-        ("not_started", stats.not_started),
-    ];
-    counters_by(
-        encoder,
-        "thermograph_workers_failed",
-        help,
-        "reason",
-        failed,
-    )?;
-    let help = "Processes that read symbols which cannot be ended, because a file system does not answer them.";
-    gauge(encoder, "thermograph_workers_stuck", help, stats.stuck)?;
-    let help = "Places in code whose names (or lines) did not come in time, or would have taken too much memory.";
-    let late = [("name", stats.late_names), ("line", stats.late_lines)];
-    counters_by(encoder, "thermograph_places_late", help, "part", late)
 }
 
 /// By the names that every Prometheus client library gives to these.

@@ -9,6 +9,7 @@ use addr2line::gimli;
 use crate::debug_file::DebugSource;
 use crate::debug_sections::SectionError;
 use crate::demangle::is_mangled;
+use crate::elf_names::FileError;
 use crate::elf_symbols::Symbol;
 use crate::module::Module;
 use crate::plain_dwarf::PlainDwarf;
@@ -79,8 +80,8 @@ impl DebugInfo {
         Self(Kept::new(budget))
     }
 
-    /// Gives to `answer` what the debug information of a module says of ELF addresses, of which tables of symbols say `symbols`. Nothing if there is none
-    /// or it is too large. After an error it is not kept: what panics in a reader, which trusts some sums and lengths in a file to be
+    /// Gives to `answer` what the debug information of a module says of ELF addresses, of which tables of symbols say `symbols`. Nothing if there is
+    /// none. After an error it is not kept: what panics in a reader, which trusts some sums and lengths in a file to be
     /// sane, may leave it half changed.
     pub(crate) fn find<T>(
         &mut self,
@@ -88,7 +89,7 @@ impl DebugInfo {
         addresses: &[u64],
         symbols: &[Option<Rc<Symbol>>],
         answer: impl FnOnce(Answers<'_>) -> T,
-    ) -> Result<Option<T>, String> {
+    ) -> Result<Option<T>, FileError> {
         let Some(source) = DebugSource::of(module) else {
             return Ok(None);
         };
@@ -110,9 +111,11 @@ impl DebugInfo {
                 room.keep(module.number(), reader);
                 Ok(Some(answered))
             }
-            Ok(Err(DebugError::Section(SectionError::TooLarge))) => Ok(None),
-            Ok(Err(error)) => Err(shortened(&error)),
-            Err(_) => Err(shortened(&DebugError::Contradiction)),
+            Ok(Err(DebugError::Section(SectionError::TooLarge))) => {
+                Err(FileError::TooMuchDebugInfo)
+            }
+            Ok(Err(error)) => Err(FileError::DebugInfo(shortened(&error))),
+            Err(_) => Err(FileError::DebugInfo(shortened(&DebugError::Contradiction))),
         }
     }
 

@@ -21,9 +21,10 @@ use crate::worker::WorkerFault;
 pub(crate) const MOST_FAULTY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Failures kept for [`ElfNames::take_failures`].
 pub(crate) const MOST_REPORTED: usize = 1024;
-/// Indexes of symbols and MiniDebugInfo each have this part of the memory that debug information has, and beside it. node's symbols
-/// take 10 MB, and an index of them 2.
-const SHARE: u64 = 4;
+/// Indexes of symbols and MiniDebugInfo have these parts of the memory that debug information has, and beside it. An index takes 12 bytes a
+/// symbol: one of node's 2 MB, of 400,000 symbols 5.
+const INDEX_SHARE: u64 = 2;
+const MINI_SHARE: u64 = 4;
 /// What is said of a file that ends too early.
 const CUT: &str = "the file ends before its table of sections";
 /// What is said of an error that not all addresses of a file meet.
@@ -38,6 +39,9 @@ pub enum FileError {
     /// The debug information, or a part of it, cannot be read: lines and inlined functions are missing.
     #[error("its debug sections cannot be read, so lines are missing: {0}")]
     DebugInfo(String),
+    /// There is more debug information than is read: lines and inlined functions are missing.
+    #[error("its debug sections are larger than what is read of a file, so lines are missing")]
+    TooMuchDebugInfo,
     /// The table of functions of a Go program, or a part of it, cannot be read.
     #[error("its table of Go functions cannot be read: {0}")]
     Go(String),
@@ -87,11 +91,16 @@ impl ElfNames {
     pub(crate) fn new(debug_bytes: u64) -> Self {
         Self {
             debug: DebugInfo::new(debug_bytes),
-            symbols: ElfSymbols::new(debug_bytes / SHARE),
-            mini: MiniDebugInfo::new(debug_bytes / SHARE),
+            symbols: ElfSymbols::new(debug_bytes / INDEX_SHARE),
+            mini: MiniDebugInfo::new(debug_bytes / MINI_SHARE),
             faults: LruCache::new(MOST_FAULTY),
             failures: Vec::new(),
         }
+    }
+
+    /// The largest file that is written, in memory and without a name, in bytes.
+    pub(crate) fn largest_unpacked(&self) -> u64 {
+        self.mini.budget()
     }
 
     /// The frames at ELF addresses, one answer for each.
@@ -217,8 +226,8 @@ impl ElfNames {
         }
         match found {
             Ok(frames) => frames.unwrap_or_default(),
-            Err(message) => {
-                self.fail(module, Fault::DebugInfo, FileError::DebugInfo(message));
+            Err(error) => {
+                self.fail(module, Fault::DebugInfo, error);
                 Vec::new()
             }
         }

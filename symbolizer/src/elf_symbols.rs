@@ -11,7 +11,7 @@ use crate::elf_header::SymbolTable;
 use crate::module::Module;
 use crate::positioned::Window;
 use crate::room::{Kept, Room};
-use crate::symbol_index::SymbolIndex;
+use crate::symbol_index::{Counts, SymbolIndex};
 use crate::symbol_table::{Candidate, Nearest, read_symbols};
 
 /// What a table says is at an address.
@@ -109,8 +109,10 @@ impl Table<'_> {
     /// Its index, unless there is no room for it or it cannot be read.
     fn index(&self, room: &mut Room<'_, Indexes>) -> Option<SymbolIndex> {
         let base = self.file.segments().map(|segment| segment.start).min()?;
-        room.take(SymbolIndex::bytes(self.table.symbols)).ok()?;
-        SymbolIndex::read(self.file.file(), self.table.symbols, base).ok()
+        let (file, table) = (self.file.file(), self.table.symbols);
+        let counts = Counts::of(file, table).ok()?;
+        room.take(counts.bytes()).ok()?;
+        SymbolIndex::read(file, table, counts, base).ok()
     }
 
     /// Fills in what is not found yet of the addresses, which are in order. An error if something could not be read.

@@ -1,6 +1,18 @@
 //! The answers: plain data, cheap to clone, without a reference to where it came from.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+/// How names of the kernel's functions end, and no others: a flame graph merges frames by their names.
+pub(crate) const KERNEL_MARK: &str = "_[k]";
+
+/// A name that is not of the kernel, with another end where it looks as if it were.
+pub(crate) fn without_mark(name: &str) -> Cow<'_, str> {
+    match name.strip_suffix(KERNEL_MARK) {
+        Some(begin) => format!("{begin}_(k)").into(),
+        None => name.into(),
+    }
+}
 
 /// A contiguous piece of code that addresses are relative to: an executable segment of a file, the kernel or one of its modules.
 ///

@@ -42,6 +42,7 @@ mod go_module;
 mod jitdump;
 mod kallsyms;
 mod kernel;
+mod kernel_modules;
 mod mini_debug_info;
 mod module;
 mod names;

@@ -29,6 +29,11 @@ impl MiniDebugInfo {
         Self(Kept::new(budget))
     }
 
+    /// Bytes of all that is decompressed.
+    pub(crate) fn budget(&self) -> u64 {
+        self.0.budget()
+    }
+
     /// The symbols at ELF addresses of a module; nothing if it has none or they cannot be read.
     pub(crate) fn find(
         &mut self,

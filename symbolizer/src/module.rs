@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -68,6 +69,8 @@ pub enum ModuleError {
 pub struct Module {
     file: File,
     length: u64,
+    /// What the kernel calls the file system that it is on.
+    device: u64,
     number: u64,
     name: Arc<str>,
     build_id: Option<Arc<str>>,
@@ -113,6 +116,7 @@ impl Module {
         };
         Ok(Self {
             length: metadata.len(),
+            device: metadata.dev(),
             number: next_number(),
             segments: header
                 .segments
@@ -261,6 +265,12 @@ impl Module {
             sum.saturating_add(table.symbols.size)
                 .saturating_add(table.names.size)
         })
+    }
+
+    /// The file system it is on, if that has no device of its own, as those have not whose files are elsewhere or are answered for
+    /// by a process.
+    pub(crate) fn remote(&self) -> Option<u64> {
+        (rustix::fs::major(self.device) == 0).then_some(self.device)
     }
 
     /// The file's length in bytes when it was opened.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::demangle::{bounded, demangle};
+use crate::frame::without_mark;
 
 /// What a string costs beside its bytes: the counts before it, its slot in the table at the table's mean load, the allocator's
 /// own header and rounding.
@@ -21,13 +22,14 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The name to show and the raw one.
+    /// The name to show and the raw one. Neither ends as names of the kernel do.
     pub(crate) fn function(&mut self, raw: &str) -> (Arc<str>, Arc<str>) {
-        if let Some((raw, name)) = self.functions.get_key_value(raw) {
+        let raw = without_mark(raw);
+        if let Some((raw, name)) = self.functions.get_key_value(&*raw) {
             return (name.clone(), raw.clone());
         }
-        let raw: Arc<str> = bounded(raw).into();
-        let name = demangle(&raw).map_or_else(|| raw.clone(), Arc::from);
+        let raw: Arc<str> = bounded(&raw).into();
+        let name = demangle(&raw).map_or_else(|| raw.clone(), |name| (*without_mark(&name)).into());
         self.bytes += cost(&raw)
             + if Arc::ptr_eq(&raw, &name) {
                 0
@@ -84,6 +86,25 @@ fn cost(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No name looks like one of the kernel's, and the same is found again.
+    #[test]
+    fn names_of_the_kernel_are_not_forged() {
+        let mut names = Names::default();
+        for (raw, shown) in [
+            ("schedule_[k]", "schedule_(k)"),
+            ("_[k]", "_(k)"),
+            ("_[k]_[k]", "_[k]_(k)"),
+            ("_Z12schedule_[k]", "_Z12schedule_(k)"),
+        ] {
+            let (name, raw_name) = names.function(raw);
+            assert_eq!(&*name, shown, "{raw}");
+            assert!(!raw_name.ends_with("_[k]"));
+            let held = names.bytes();
+            assert!(Arc::ptr_eq(&names.function(raw).0, &name));
+            assert_eq!(names.bytes(), held);
+        }
+    }
 
     /// The same name is the same memory, and a sweep frees exactly what nobody holds.
     #[test]

@@ -40,6 +40,10 @@ impl<T> Kept<T> {
         }
     }
 
+    pub(crate) fn budget(&self) -> u64 {
+        self.budget
+    }
+
     /// Takes a file out, with the memory that is its own, or memory for one that is not there yet. It is to be put back, and is forgotten if not.
     pub(crate) fn take(&mut self, number: u64) -> (Option<T>, Room<'_, T>) {
         let ready = self.files.pop(&number);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::frame::without_mark;
+
 /// What a function takes beside its name: a part of a node of the tree, and the counts before the name.
 const FUNCTION_BYTES: usize = 96;
 /// Bytes of a name that are kept: V8 writes the path of the script behind that of the function.
 const NAME_BYTES: usize = 512;
-/// How names of the kernel's functions end: no other may.
-const KERNEL_MARK: &str = "_[k]";
 
 /// What a compiler at run time tells of its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,11 +147,8 @@ fn readable(name: &[u8]) -> String {
         true => char::REPLACEMENT_CHARACTER,
         false => character,
     };
-    let mut name: String = String::from_utf8_lossy(name).chars().map(shown).collect();
-    while name.ends_with(KERNEL_MARK) {
-        name.truncate(name.len() - KERNEL_MARK.len());
-    }
-    name
+    let name: String = String::from_utf8_lossy(name).chars().map(shown).collect();
+    without_mark(&name).into_owned()
 }
 
 #[cfg(test)]
@@ -222,7 +219,7 @@ mod tests {
     #[test]
     fn names_can_be_shown() {
         assert_eq!(readable(b"a\xffb\x1b[0m"), "a\u{fffd}b\u{fffd}[0m");
-        assert_eq!(readable(b"schedule_[k]_[k]"), "schedule");
+        assert_eq!(readable(b"schedule_[k]"), "schedule_(k)");
         assert_eq!(readable(&[b'x'; 5000]).len(), NAME_BYTES);
     }
 }

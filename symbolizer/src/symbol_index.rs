@@ -6,8 +6,8 @@ use std::io;
 use crate::elf_header::Extent;
 use crate::symbol_table::{Candidate, read_symbols};
 
-/// Bytes of a symbol in a table of an ELF file.
-const IN_TABLE: u64 = 24;
+/// Longer symbols are not code.
+const LONGEST: u64 = u32::MAX as u64 >> 1;
 
 /// The symbols of a table that may be code.
 pub(crate) struct SymbolIndex {
@@ -18,41 +18,66 @@ pub(crate) struct SymbolIndex {
     sizeless: Vec<Entry>,
 }
 
-/// A third less than a [`Candidate`]. The greatest of those with the same start counts, as there.
+/// Half of a [`Candidate`]. The greatest of those with the same start counts, as there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     start: u32,
-    size: u32,
-    is_global: bool,
+    /// Twice its size, and one more if it is known outside of its file.
+    size_and_global: u32,
     name: u32,
 }
 
-impl SymbolIndex {
-    /// What the index of a table takes at most, in bytes.
-    pub(crate) fn bytes(table: Extent) -> u64 {
-        table.size / IN_TABLE * size_of::<Entry>() as u64
+/// Entries that an index needs room for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    sized: usize,
+    sizeless: usize,
+}
+
+impl Counts {
+    /// Of a table, which is read for it.
+    pub(crate) fn of(file: &File, table: Extent) -> io::Result<Self> {
+        let mut counts = Self::default();
+        read_symbols(file, table, |symbol| match symbol.size {
+            0 => counts.sizeless += 1,
+            _ => counts.sized += 1,
+        })?;
+        Ok(counts)
     }
 
-    /// Reads a table of symbols. Its code must be within 4 GiB, as it is in all but the largest code model.
-    pub(crate) fn read(file: &File, table: Extent, base: u64) -> io::Result<Self> {
+    /// What the index takes, in bytes.
+    pub(crate) fn bytes(self) -> u64 {
+        (self.sized + self.sizeless) as u64 * size_of::<Entry>() as u64
+    }
+}
+
+impl SymbolIndex {
+    /// Reads a table of symbols, which has so many. Its code must be within 4 GiB, as it is in all but the largest code model.
+    pub(crate) fn read(file: &File, table: Extent, counts: Counts, base: u64) -> io::Result<Self> {
         let mut index = Self {
             base,
-            sized: Vec::new(),
-            sizeless: Vec::new(),
+            sized: Vec::with_capacity(counts.sized),
+            sizeless: Vec::with_capacity(counts.sizeless),
         };
-        let mut is_near = true;
+        let mut fits = true;
         read_symbols(file, table, |symbol| {
             let Some(entry) = index.entry(symbol) else {
                 // What lies before all code covers none of it unless it ends there.
-                is_near &= symbol.start < base && symbol.start.saturating_add(symbol.size) <= base;
+                fits &= symbol.start < base && symbol.start.saturating_add(symbol.size) <= base;
                 return;
             };
-            match symbol.size {
-                0 => index.sizeless.push(entry),
-                _ => index.sized.push(entry),
+            let entries = match symbol.size {
+                0 => &mut index.sizeless,
+                _ => &mut index.sized,
+            };
+            // It may be another table by now.
+            if entries.len() < entries.capacity() {
+                entries.push(entry);
+            } else {
+                fits = false;
             }
         })?;
-        if !is_near {
+        if !fits {
             return Err(io::ErrorKind::InvalidData.into());
         }
         for entries in [&mut index.sized, &mut index.sizeless] {
@@ -84,10 +109,10 @@ impl SymbolIndex {
     }
 
     fn entry(&self, symbol: Candidate) -> Option<Entry> {
+        let size = u32::try_from(Some(symbol.size).filter(|&size| size <= LONGEST)?).ok()?;
         Some(Entry {
             start: u32::try_from(symbol.start.checked_sub(self.base)?).ok()?,
-            size: u32::try_from(symbol.size).unwrap_or(u32::MAX),
-            is_global: symbol.is_global,
+            size_and_global: size << 1 | u32::from(symbol.is_global),
             name: symbol.name,
         })
     }
@@ -95,8 +120,8 @@ impl SymbolIndex {
     fn candidate(&self, entry: Entry) -> Candidate {
         Candidate {
             start: self.base + u64::from(entry.start),
-            size: entry.size.into(),
-            is_global: entry.is_global,
+            size: (entry.size_and_global >> 1).into(),
+            is_global: entry.size_and_global & 1 == 1,
             name: entry.name,
         }
     }
@@ -137,7 +162,8 @@ mod tests {
             offset: 0,
             size: bytes.len() as u64,
         };
-        let index = SymbolIndex::read(&file, table, base).unwrap();
+        let counts = Counts::of(&file, table).unwrap();
+        let index = SymbolIndex::read(&file, table, counts, base).unwrap();
         let addresses: Vec<u64> = (base - 10..base + 4100).collect();
         let mut nearest = Nearest::new(&addresses);
         read_symbols(&file, table, |symbol| nearest.take(symbol)).unwrap();
@@ -149,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Code that is too far apart for the index has none.
+    /// Code that is too far apart for the index has none, and a table that has grown neither.
     #[test]
     fn refuses_what_is_far() {
         let mut bytes = 1u32.to_le_bytes().to_vec();
@@ -162,7 +188,9 @@ mod tests {
             offset: 0,
             size: 24,
         };
-        assert!(SymbolIndex::read(&file, table, 1 << 33).is_ok());
-        assert!(SymbolIndex::read(&file, table, 0).is_err());
+        let counts = Counts::of(&file, table).unwrap();
+        assert!(SymbolIndex::read(&file, table, counts, 1 << 33).is_ok());
+        assert!(SymbolIndex::read(&file, table, counts, 0).is_err());
+        assert!(SymbolIndex::read(&file, table, Counts::default(), 1 << 33).is_err());
     }
 }

@@ -198,7 +198,7 @@ fn answers_come_from_the_cache_in_the_order_asked() {
 }
 
 /// Debug information beyond the budget is not read, also where it becomes so by its decompression; a link to another file (here to a pipe,
-/// on which opening waits for ever) is not followed where there is no need. The names are there without.
+/// on which opening waits for ever) is not followed where there is no need. The names are there without, and what is too much is told once.
 #[test]
 fn debug_information_that_may_not_be_read_costs_lines_only() {
     let workshop = Workshop::new();
@@ -222,20 +222,26 @@ fn debug_information_that_may_not_be_read_costs_lines_only() {
         (&compressed, unpacked_bytes(&program) - 1, false),
         (&linked, u64::MAX, true),
     ] {
+        let module = open(path);
         let image = std::fs::read(path).unwrap();
         let mut symbolizer = Symbolizer::new(Options {
             debug_bytes,
             ..Options::default()
         });
-        let answers = symbolizer.user(&open(path), &[offset_of(&image, "leaf")]);
-        let frame = answers[0].frames.last().unwrap();
-        assert_eq!(
-            (&*frame.name, frame.file.is_some(), frame.line > 0),
-            ("leaf", lines, lines),
-            "{}",
-            path.display()
-        );
-        assert!(symbolizer.take_failures().is_empty());
+        for name in ["leaf", "f"] {
+            let answers = symbolizer.user(&module, &[offset_of(&image, name)]);
+            let frame = answers[0].frames.last().unwrap();
+            assert_eq!(
+                (&*frame.name, frame.file.is_some(), frame.line > 0),
+                (name, lines, lines),
+                "{}",
+                path.display()
+            );
+        }
+        let failures = symbolizer.take_failures().into_iter();
+        let errors: Vec<FileError> = failures.map(|failure| failure.error).collect();
+        let told = (!lines).then_some(FileError::TooMuchDebugInfo);
+        assert_eq!(errors, Vec::from_iter(told));
     }
 }
 

@@ -5,24 +5,14 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use support::{C, Workshop, file_offset, functions, open, run};
+use object::elf::FileHeader64;
+use object::read::elf::ElfFile;
+use object::{LittleEndian, Object, ObjectSection};
+use support::{C, Workshop, file_offset, functions, open, run, with_mini_debug_info};
 use symbolizer::{Options, Symbolizer};
-
-/// A stripped library with these bytes for its MiniDebugInfo.
-fn with_mini(workshop: &Workshop, stripped: &Path, mini: &Path) -> PathBuf {
-    let library = workshop.path("with_mini");
-    let argument = format!(".gnu_debugdata={}", mini.display());
-    let mut objcopy = Command::new("objcopy");
-    run(objcopy
-        .arg("--add-section")
-        .arg(argument)
-        .arg(stripped)
-        .arg(&library));
-    library
-}
 
 /// Every function, also those that only the compressed table has, is named as in the library before it was stripped, and compressed in any
 /// way that xz has; what is damaged, or too large for its budget, costs only the names that are in it.
@@ -31,15 +21,8 @@ fn names_of_a_stripped_library() {
     let workshop = Workshop::new();
     let whole = workshop.compile("cc", C, "lib.so", &["-O2", "-shared", "-fPIC"]);
     let image = std::fs::read(&whole).unwrap();
-    let [stripped, mini] = ["stripped", "mini"].map(|name| workshop.path(name));
+    let stripped = workshop.path("stripped");
     run(Command::new("strip").arg("-o").arg(&stripped).arg(&whole));
-    let mut objcopy = Command::new("objcopy");
-    run(objcopy
-        .args(["-S", "--remove-section=.comment", "--keep-symbol=local"])
-        .arg(&whole)
-        .arg(&mini));
-    let mut objcopy = Command::new("objcopy");
-    run(objcopy.arg("--only-keep-debug").arg(&whole).arg(&mini));
 
     let own: Vec<_> = functions(&image).into_iter().filter(support::own).collect();
     assert!(own.len() >= 4 && own.iter().any(|function| function.name == "local"));
@@ -73,21 +56,19 @@ fn names_of_a_stripped_library() {
         &["--x86", "--lzma2"],
         &["--check=none"],
     ] {
-        let packed = workshop.path("packed");
-        std::fs::write(
-            &packed,
-            run(Command::new("xz").arg("-c").args(arguments).arg(&mini)),
-        )
-        .unwrap();
-        let library = with_mini(&workshop, &stripped, &packed);
+        let library = with_mini_debug_info(&workshop, &whole, arguments);
         assert_eq!(names(&library, 64 << 20), all, "{arguments:?}");
         assert!(only_exported(&names(&library, 8 << 10)));
 
-        let mut bytes = std::fs::read(&packed).unwrap();
-        let middle = bytes.len() / 2;
+        let mut bytes = std::fs::read(&library).unwrap();
+        let elf = ElfFile::<FileHeader64<LittleEndian>>::parse(&*bytes).unwrap();
+        let (start, size) = elf
+            .section_by_name(".gnu_debugdata")
+            .and_then(|section| section.file_range())
+            .unwrap();
+        let middle = (start + size / 2) as usize;
         bytes[middle..middle + 16].fill(0xa5);
-        std::fs::write(&packed, &bytes[..bytes.len() - 8]).unwrap();
-        let library = with_mini(&workshop, &stripped, &packed);
+        std::fs::write(&library, &bytes).unwrap();
         assert!(only_exported(&names(&library, 64 << 20)), "{arguments:?}");
     }
 }

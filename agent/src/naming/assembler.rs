@@ -3,8 +3,9 @@
 use super::desk::{CaptureDesk, Captured};
 use super::encode::thread_profile;
 use super::intervals::Intervals;
-use super::names::{Namer, Names, Naming, NamingTrouble, keep};
+use super::names::{Namer, Names, Naming, keep};
 use super::tally::ThreadTally;
+use super::trouble::NamingTrouble;
 use crate::sampling::{CaptureId, Sample, Window};
 use bpf::{Counters, Outcome};
 use std::collections::HashMap;

@@ -3,9 +3,10 @@
 
 use super::assign::{Assigned, Bounds, assign};
 use super::encode::{OwnerProfiles, owner_profiles};
-use super::names::{Names, NamingTrouble, keep};
+use super::names::{Names, keep};
 use super::places::Places;
 use super::tally::{IdentityTally, OwnerTally, Span};
+use super::trouble::NamingTrouble;
 use crate::owner::{Owner, Owners, Patience};
 use crate::profile::{OwnerProfile, Profiles};
 use crate::sampling::Window;

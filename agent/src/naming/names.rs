@@ -1,27 +1,21 @@
 //! What each word of a window is called.
 
 use super::addresses;
+use super::kernel::KernelNames;
+use super::trouble::NamingTrouble;
 use crate::cli::{Symbols, WORKER};
 use crate::debuginfod::Debuginfod;
-use crate::owner::OwnerCounts;
 use crate::process::{MappedFile, Unopened};
 use bpf::{FileId, Place, Word};
 use hashbrown::HashSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use symbolizer::{Frame, Launch, Mapping, Symbolized, Symbolizer, WorkerStats};
+use symbolizer::{Frame, Launch, Mapping, Symbolized, Symbolizer};
 
 /// How long a window waits, all in all, for files that are still being opened: one on a server that does not answer holds up
 /// the opening of all that come after it.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Least time between two readings of the kernel's symbols, which take some 50 ms each: where some are missing, and where code of
-/// the kernel is known to have come or gone.
-const KERNEL_RELOAD: Duration = Duration::from_secs(300);
-const CHANGED_KERNEL_RELOAD: Duration = Duration::from_secs(60);
-/// What the kernel calls the code of BPF programs, among that of its modules.
-const BPF: &str = "[bpf]";
 
 /// Memory for names, in bytes. The agent has 40 MB in all.
 const CACHE: usize = 5 << 20;
@@ -34,23 +28,6 @@ pub(crate) struct Naming {
     pub(crate) symbols: Symbols,
     /// Where debug files come from that are not on this host.
     pub(crate) debuginfod: Option<Debuginfod>,
-}
-
-/// What could not be named, since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NamingTrouble {
-    /// Mapped files that could not be opened or read.
-    pub(crate) files: u64,
-    /// Places without a symbol.
-    pub(crate) unnamed: u64,
-    /// The kernel gives no names.
-    pub(crate) kernel: bool,
-    /// What became of owners.
-    pub(crate) owners: OwnerCounts,
-    /// Profiles that the server would refuse or lose some of, and that were left out.
-    pub(crate) unsound: u64,
-    /// What went wrong with workers, which read files.
-    pub(crate) worker: WorkerStats,
 }
 
 /// Keeps the name of a word, which may have been asked for in vain before: a name once given stays.
@@ -67,9 +44,7 @@ pub(super) struct Namer {
     /// What the worker may take for a window.
     time: Duration,
     naming: Naming,
-    kernel_reloaded: Instant,
-    /// Code of the kernel came or went since then.
-    kernel_changed: bool,
+    kernel: KernelNames,
     trouble: NamingTrouble,
     /// For words that are no place in code.
     notes: Arc<Mapping>,
@@ -83,8 +58,7 @@ impl Namer {
             symbolizer: Symbolizer::in_worker(CACHE, worker()),
             time,
             naming,
-            kernel_reloaded: Instant::now(),
-            kernel_changed: false,
+            kernel: KernelNames::new(),
             trouble: NamingTrouble::default(),
             notes: pseudo_mapping("[thermograph]"),
             anonymous: pseudo_mapping("//anon"),
@@ -98,7 +72,7 @@ impl Namer {
 
     /// BPF programs came or went: the symbols of the kernel that were read may be of others.
     pub(super) fn kernel_has_changed(&mut self) {
-        self.kernel_changed = true;
+        self.kernel.have_changed();
     }
 
     /// Adds the names of `words` that `names` does not have yet. An outcome that there is nothing to say of gets none.
@@ -148,7 +122,7 @@ impl Namer {
         self.name_in_files(names, by_file, files);
         self.name_in_kernel(names, kernel);
         for failure in self.symbolizer.take_failures() {
-            self.trouble.files += 1;
+            self.trouble.files.count(&failure.error);
             tracing::debug!("{}: {}", failure.module, failure.error);
         }
         if let Some(error) = self.symbolizer.take_start_error() {
@@ -211,7 +185,7 @@ impl Namer {
         words: &[(Word, u32)],
         reason: &Unopened,
     ) {
-        self.trouble.files += 1;
+        self.trouble.files.unopened += 1;
         self.trouble.unnamed += words.len() as u64;
         tracing::debug!(
             "{} cannot be named: {reason}",
@@ -230,33 +204,9 @@ impl Namer {
     fn name_in_kernel(&mut self, names: &mut Names, mut words: Vec<(Word, u64)>) {
         words.sort_unstable();
         let addresses: Vec<u64> = words.iter().map(|(_, address)| *address).collect();
-        let mut named = self.symbolizer.kernel(&addresses);
+        let named = self.kernel.name(&mut self.symbolizer, &addresses);
         self.trouble.kernel = self.symbolizer.kernel_error().is_some();
-        if self.is_outdated(&named) {
-            self.symbolizer.reload_kernel();
-            self.kernel_reloaded = Instant::now();
-            self.kernel_changed = false;
-            named = self.symbolizer.kernel(&addresses);
-        }
         names.extend(words.iter().map(|(word, _)| *word).zip(named));
-    }
-
-    /// Whether the kernel's symbols are to be read again: kernel modules and BPF programs come while the agent runs, and one
-    /// takes the place of another.
-    fn is_outdated(&self, named: &[Arc<Symbolized>]) -> bool {
-        let is_bpf = |found: &Symbolized| {
-            found
-                .mapping
-                .as_ref()
-                .is_some_and(|mapping| &*mapping.name == BPF)
-        };
-        let pause = match self.kernel_changed {
-            true => CHANGED_KERNEL_RELOAD,
-            false => KERNEL_RELOAD,
-        };
-        let is_doubtful =
-            |found: &Arc<Symbolized>| !found.named || self.kernel_changed && is_bpf(found);
-        self.kernel_reloaded.elapsed() >= pause && named.iter().any(is_doubtful)
     }
 
     fn note(&self, text: &str) -> Arc<Symbolized> {
@@ -282,7 +232,7 @@ fn pseudo_mapping(name: &str) -> Arc<Mapping> {
     })
 }
 
-fn bare(mapping: &Arc<Mapping>, address: u64, name: &str) -> Arc<Symbolized> {
+pub(super) fn bare(mapping: &Arc<Mapping>, address: u64, name: &str) -> Arc<Symbolized> {
     let name: Arc<str> = name.into();
     let frame = Frame {
         system_name: Arc::clone(&name),
@@ -297,4 +247,32 @@ fn bare(mapping: &Arc<Mapping>, address: u64, name: &str) -> Arc<Symbolized> {
         frames: [frame].into(),
         named: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that was found later takes the place of none, and nothing takes the place of a name.
+    #[test]
+    fn a_name_once_given_stays() {
+        let mapping = pseudo_mapping("file");
+        let unnamed = bare(&mapping, 8, "file+0x8");
+        let [first, second] = ["first", "second"].map(|name| {
+            let mut found = bare(&mapping, 8, name);
+            Arc::make_mut(&mut found).named = true;
+            found
+        });
+        let word = Word::from_raw(1);
+        let mut names = Names::new();
+        for (found, kept) in [
+            (&unnamed, &unnamed),
+            (&first, &first),
+            (&second, &first),
+            (&unnamed, &first),
+        ] {
+            keep(&mut names, word, found);
+            assert!(Arc::ptr_eq(&names[&word], kept));
+        }
+    }
 }

@@ -14,14 +14,16 @@ type Place = (u64, u64);
 pub(super) struct Roots(Mutex<HashMap<Place, Weak<OwnedFd>>>);
 
 impl Roots {
-    /// The root of this process, and that of another if it still lives and is another: a file that two containers share would be named by
+    /// The host's root, and that of a process if it still lives and has another: a file that two containers share would be named by
     /// what the first of them has put beside it, so the host is asked first.
     pub(super) fn of(&self, tgid: u32) -> Vec<Arc<OwnedFd>> {
-        let own = self.open("/").ok();
+        // An agent in a container has a root of its own, in which there is nothing of the host's. Without privileges that is all it can open.
+        let host = self.open("/proc/1/root").or_else(|_| self.open("/")).ok();
         let process = self.open(&format!("/proc/{tgid}/root")).ok();
-        let is_other = |process: &Arc<_>| own.as_ref().is_none_or(|own| !Arc::ptr_eq(process, own));
+        let is_other =
+            |process: &Arc<_>| host.as_ref().is_none_or(|host| !Arc::ptr_eq(process, host));
         let process = process.filter(is_other);
-        own.into_iter().chain(process).collect()
+        host.into_iter().chain(process).collect()
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<OwnedFd>> {
@@ -45,7 +47,7 @@ impl Roots {
 mod tests {
     use super::*;
 
-    /// Of processes that share a root it is open once, and one that is gone has this process's.
+    /// Of processes that share a root it is open once, and one that is gone has the host's.
     #[test]
     fn roots_are_shared() {
         let roots = Roots::default();

@@ -10,7 +10,7 @@ const HEAD: &str = "\
 
 const LEGEND: &str = "\
 Milliseconds are CPU time, user and system, of a process that names all the addresses of the file and nothing else, its start included; of addr2line, which takes one \
-file, of one process a file. Ours reads no debug information beyond 64 MiB. The last two columns are the same in each round.";
+file, of one process a file. Ours reads no debug information beyond 16 MiB. The last two columns are the same in each round.";
 
 /// Has each name each input so many times, in turns, and prints what it took.
 pub(super) fn run(inputs: &[Input], rounds: usize) -> anyhow::Result<()> {

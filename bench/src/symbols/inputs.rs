@@ -158,6 +158,15 @@ fn copied(directory: &Path, object: &Path, copies: usize) -> anyhow::Result<Vec<
     (0..copies).map(copy).collect()
 }
 
+/// A copy that has symbols only.
+pub(super) fn without_debug_information(file: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    let copy = directory.join("without-debug-information");
+    let mut command = Command::new("objcopy");
+    command.arg("--strip-debug").arg(file).arg(&copy);
+    run(command)?;
+    Ok(copy)
+}
+
 fn run(mut command: Command) -> anyhow::Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,10 +1,10 @@
 //! How fast the parts of naming are, in one process and thread.
 
-use super::inputs::Input;
+use super::inputs::{self, Input};
 use super::namer::offsets;
-use super::places::functions;
+use super::places::{Function, functions};
 use crate::spread::Spread;
-use anyhow::Context;
+use anyhow::bail;
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::path::Path;
@@ -16,12 +16,13 @@ const CACHE: usize = 1 << 30;
 const AGAIN: usize = 20;
 
 const HEAD: &str = "\
-| file | functions | cached, M words/s | first touch of known symbols, M/s | new names, M/s | symbols read, M/s |
-|---|--:|--:|--:|--:|--:|";
+| file | functions | cached, M words/s | first touch of known symbols, M/s | new names, M/s | symbols read, M/s | indexed, M/s |
+|---|--:|--:|--:|--:|--:|--:|";
 
 const LEGEND: &str = "\
 Cached: a word for each function, all asked for again. First touch: another address in each function, its name known. New names: the first address of each function, \
-with finding, demangling and keeping its name; in the files of C++ and Rust nearly all are mangled. Symbols read: one address alone, for which the whole table is read.";
+with finding, demangling and keeping its name; in the files of C++ and Rust nearly all are mangled. Symbols read: one address alone, for which the whole table is read; indexed: the next one, for which an index of it is \
+made. All of a copy without debug information.";
 
 /// What one round has seen, in millions a second.
 struct Rates {
@@ -29,6 +30,7 @@ struct Rates {
     first_touch: f64,
     new_names: f64,
     symbols_read: f64,
+    indexed: f64,
 }
 
 /// Measures all inputs of one file with many functions, and prints the table.
@@ -38,30 +40,32 @@ pub(super) fn run(inputs: &[Input], rounds: usize) -> anyhow::Result<()> {
         let [places] = input.places.as_slice() else {
             continue;
         };
-        let functions = functions(&places.file)?.len();
-        let rates = (0..rounds).map(|_| round(&places.file));
+        let directory = tempfile::tempdir()?;
+        let file = inputs::without_debug_information(&places.file, directory.path())?;
+        let functions = functions(&file)?;
+        let rates = (0..rounds).map(|_| round(&file, &functions));
         let rates: Vec<Rates> = rates.collect::<anyhow::Result<_>>()?;
         let text = |rate: fn(&Rates) -> f64| Spread::of(rates.iter().map(rate)).text(2);
         println!(
-            "| {} | {functions} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             input.label,
+            functions.len(),
             text(|rates| rates.cached),
             text(|rates| rates.first_touch),
             text(|rates| rates.new_names),
             text(|rates| rates.symbols_read),
+            text(|rates| rates.indexed),
         );
     }
     println!("\n{LEGEND}");
     Ok(())
 }
 
-/// Names come from tables of symbols alone: how fast debug information is read depends on it.
-fn round(file: &Path) -> anyhow::Result<Rates> {
+fn round(file: &Path, functions: &[Function]) -> anyhow::Result<Rates> {
     let module = Module::open(File::open(file)?, "file")?;
-    let functions = functions(file)?;
     let mut symbolizer = Symbolizer::new(Options {
         cache_bytes: CACHE,
-        debug_bytes: 0,
+        ..Options::default()
     });
     let first: Vec<u64> = functions.iter().map(|function| function.address).collect();
     let last = functions
@@ -72,8 +76,11 @@ fn round(file: &Path) -> anyhow::Result<Rates> {
         offsets(&module, &first),
         offsets(&module, &last.collect::<Vec<u64>>()),
     );
-    let one = first.first().context("no functions")?;
-    let alone = seconds(|| symbolizer.user(&module, std::slice::from_ref(one)).len());
+    let [one, next, ..] = first.as_slice() else {
+        bail!("{} has no functions", file.display());
+    };
+    let alone = seconds(|| symbolizer.user(&module, &[*one]).len());
+    let index = seconds(|| symbolizer.user(&module, &[*next]).len());
     let new = seconds(|| symbolizer.user(&module, &first).len());
     let touched = seconds(|| symbolizer.user(&module, &last).len());
     let again = seconds(|| {
@@ -86,6 +93,7 @@ fn round(file: &Path) -> anyhow::Result<Rates> {
         first_touch: millions(last.len(), touched),
         new_names: millions(first.len(), new),
         symbols_read: millions(functions.len(), alone),
+        indexed: millions(functions.len(), index),
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::message::{FRAME_COST, Fault, Frame, Reply, TEXT_COST};
 use crate::demangle::LONGEST_SHOWN;
 use crate::elf_names::{FileError, Frames};
-use crate::frame;
+use crate::frame::{self, KERNEL_MARK};
 use crate::names::Names;
 
 /// Faults of a file that are taken; the worker tells of one.
@@ -107,9 +107,15 @@ impl Answer {
             self.at = frame.index;
         }
         let text = |number: usize| self.texts.get(number).cloned().ok_or(Nonsense);
+        let name = |number: usize| {
+            let name = text(number)?;
+            (!name.ends_with(KERNEL_MARK))
+                .then_some(name)
+                .ok_or(Nonsense)
+        };
         self.frames.push(frame::Frame {
-            name: text(frame.name)?,
-            system_name: text(frame.system_name)?,
+            name: name(frame.name)?,
+            system_name: name(frame.system_name)?,
             file: frame.file.map(text).transpose()?,
             line: frame.line,
             inlined: frame.inlined,
@@ -243,6 +249,10 @@ mod tests {
             ("too much", (0..16).map(|_| frame(0, 0)).collect()),
             ("a text too long", vec![Reply::Text(&long)]),
             ("no text", vec![Reply::Text("")]),
+            (
+                "a name of the kernel",
+                vec![Reply::Text("schedule_[k]"), frame(0, 2)],
+            ),
             (
                 "fault upon fault",
                 (0..5).map(|_| Reply::Fault(Fault::Truncated)).collect(),

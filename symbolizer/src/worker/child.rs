@@ -13,6 +13,7 @@ use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::message::LARGEST;
+use super::refusals::Refused;
 use super::socket;
 
 /// How the worker is started: a program that comes to call [`serve`](super::serve).
@@ -84,7 +85,14 @@ fn has_ended(child: &mut Child) -> bool {
 
 /// Workers that were killed, until the kernel is done with them. One that waits for a server which does not answer stays until that does.
 #[derive(Default)]
-pub(super) struct Killed(Vec<Child>);
+pub(super) struct Killed(Vec<(Child, Option<At>)>);
+
+/// What a worker was at: a file system without a device, and what of its files the next worker would wait for, too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    pub(super) remote: u64,
+    pub(super) refused: Refused,
+}
 
 /// With so many no further worker is started.
 const MOST_KILLED: usize = 8;
@@ -93,7 +101,7 @@ const MOST_KILLED: usize = 8;
 const LAST_MOMENT: Duration = Duration::from_millis(50);
 
 impl Killed {
-    pub(super) fn kill(&mut self, worker: Worker) {
+    pub(super) fn kill(&mut self, worker: Worker, at: Option<At>) {
         let mut child = worker.child;
         if has_ended(&mut child) || child.kill().is_err() {
             return;
@@ -102,13 +110,21 @@ impl Killed {
         if let Ok(process) = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             let _ = socket::wait(process.as_fd(), Instant::now() + LAST_MOMENT);
         }
-        self.0.push(child);
+        self.0.push((child, at));
         self.reap();
     }
 
     /// Waits for those that have ended.
     pub(super) fn reap(&mut self) {
-        self.0.retain_mut(|child| !has_ended(child));
+        self.0.retain_mut(|(child, _)| !has_ended(child));
+    }
+
+    /// What of the files of a file system is to be left alone, because one is still waiting for it.
+    pub(super) fn refused(&mut self, remote: u64) -> Option<Refused> {
+        self.reap();
+        let places = self.0.iter().filter_map(|(_, at)| *at);
+        let here = places.filter(|at| at.remote == remote);
+        here.map(|at| at.refused).max()
     }
 
     pub(super) fn are_too_many(&mut self) -> bool {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use super::answer::Answer;
-use super::child::{Killed, Launch, Worker};
+use super::child::{At, Killed, Launch, Worker};
 use super::message::{LARGEST, Request};
 use super::refusals::{Refusals, Refused};
 use super::share::{Share, Window};
@@ -103,7 +103,7 @@ impl Client {
         self.killed.reap();
         let is_idle = |worker: &mut Worker| worker.used.elapsed() > KEPT || worker.is_gone();
         if let Some(worker) = self.worker.take_if(is_idle) {
-            self.killed.kill(worker);
+            self.killed.kill(worker, None);
         }
     }
 
@@ -114,17 +114,19 @@ impl Client {
         addresses: &[u64],
         names: &mut Names,
     ) -> Vec<Option<Frames>> {
-        let refused = self.refusals.of(module.number(), Instant::now());
+        let of_file = self.refusals.of(module.number(), Instant::now());
+        let remote = module.remote();
+        // The next worker would wait there, too.
+        let of_others = remote.and_then(|remote| self.killed.refused(remote));
+        let refused = of_file.max(of_others);
         if addresses.is_empty() || refused == Some(Refused::All) {
             return vec![None; addresses.len()];
         }
-        let Some(share) = self.window.share() else {
+        let share = self.window.share();
+        let Some(share) = share.filter(|_| self.start()) else {
             self.stats.late_names += addresses.len() as u64;
             return vec![None; addresses.len()];
         };
-        if !self.start() {
-            return vec![None; addresses.len()];
-        }
         let request = Request {
             module: module.number(),
             length: module.length(),
@@ -183,7 +185,7 @@ impl Client {
     /// Whether there is a worker, by now.
     fn start(&mut self) -> bool {
         if let Some(worker) = self.worker.take_if(Worker::is_gone) {
-            self.killed.kill(worker);
+            self.killed.kill(worker, None);
         }
         let is_paused = self.pause.is_some_and(|pause| Instant::now() < pause);
         if self.worker.is_some() || is_paused || self.killed.are_too_many() {
@@ -236,27 +238,29 @@ impl Client {
         worker.used = Instant::now();
         let is_large = |_: &mut Worker| answer.end.is_some_and(|bytes| bytes > LARGEST_WORKER);
         if let Some(worker) = self.worker.take_if(is_large) {
-            self.killed.kill(worker);
+            self.killed.kill(worker, None);
         }
         Ok(())
     }
 
     /// The worker did nothing else meanwhile, so it was this file.
     fn blame(&mut self, module: &Module, fault: WorkerFault, answer: &Answer) {
+        let refused = match answer.has_symbols {
+            true => Refused::Lines,
+            false => Refused::All,
+        };
         if let Some(worker) = self.worker.take() {
-            self.killed.kill(worker);
+            let at = module.remote().map(|remote| At { remote, refused });
+            self.killed.kill(worker, at);
         }
         match fault {
             WorkerFault::Hung => self.stats.hung += 1,
             WorkerFault::Died => self.stats.died += 1,
             WorkerFault::Lied => self.stats.lied += 1,
         }
-        let refused = if answer.has_symbols {
+        if answer.has_symbols {
             self.stats.late_lines += answer.found.len() as u64;
-            Refused::Lines
-        } else {
-            Refused::All
-        };
+        }
         self.refusals
             .refuse(module.number(), refused, Instant::now());
         self.report(module, FileError::Worker(fault));
@@ -280,7 +284,33 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
-            self.killed.kill(worker);
+            self.killed.kill(worker, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker that was not asked anything for a minute is ended when the next window begins, and not before.
+    #[test]
+    fn an_idle_worker_is_ended() {
+        let mut client = Client::new(Launch {
+            program: "/bin/sleep".into(),
+            arguments: vec!["1000".into()],
+        });
+        assert!(client.start());
+        client.begin_window(TIME);
+        assert!(client.worker.is_some());
+        client.worker.as_mut().unwrap().used = Instant::now() - KEPT;
+        client.begin_window(TIME);
+        assert!(client.worker.is_none());
+        let begin = Instant::now();
+        while client.stats().stuck > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(10));
+            client.begin_window(TIME);
+        }
+        assert_eq!(client.stats().started, 1);
     }
 }

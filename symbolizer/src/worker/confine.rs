@@ -26,7 +26,9 @@ const OPEN_FILES: u64 = 1024;
 ///
 /// Some of it takes privileges: an agent without them has none to give away either, and one that systemd lets have some may lack
 /// CAP_SETUID. So what is refused is left, but for what no kernel refuses.
-pub(super) fn confine() -> io::Result<()> {
+///
+/// `largest_file` bounds the files that it can write: to write beyond ends it. It needs some without a name, in memory.
+pub(super) fn confine(largest_file: u64) -> io::Result<()> {
     close_inherited()?;
     ignore_requests_to_end();
     // SAFETY: a network of its own has nothing to do with descriptors.
@@ -52,7 +54,7 @@ pub(super) fn confine() -> io::Result<()> {
     )?;
     set_no_new_privs(true)?;
     limit(Resource::Core, 0)?;
-    limit(Resource::Fsize, 0)?;
+    limit(Resource::Fsize, largest_file)?;
     limit(Resource::Nofile, OPEN_FILES)?;
     limit(Resource::Data, DATA)?;
     limit(Resource::As, ADDRESS_SPACE)?;

@@ -72,6 +72,7 @@ pub(super) struct Frame {
 pub(super) enum Fault<'a> {
     Symbols(&'a str),
     DebugInfo(&'a str),
+    TooMuchDebugInfo,
     Go(&'a str),
     DebugFile(&'a str),
     Truncated,
@@ -82,6 +83,7 @@ impl<'a> Fault<'a> {
         match error {
             FileError::Symbols(message) => Some(Self::Symbols(message)),
             FileError::DebugInfo(message) => Some(Self::DebugInfo(message)),
+            FileError::TooMuchDebugInfo => Some(Self::TooMuchDebugInfo),
             FileError::Go(message) => Some(Self::Go(message)),
             FileError::DebugFile(message) => Some(Self::DebugFile(message)),
             FileError::Truncated => Some(Self::Truncated),
@@ -95,6 +97,7 @@ impl<'a> Fault<'a> {
         match self {
             Self::Symbols(message) => FileError::Symbols(cut(message)),
             Self::DebugInfo(message) => FileError::DebugInfo(cut(message)),
+            Self::TooMuchDebugInfo => FileError::TooMuchDebugInfo,
             Self::Go(message) => FileError::Go(cut(message)),
             Self::DebugFile(message) => FileError::DebugFile(cut(message)),
             Self::Truncated => FileError::Truncated,

@@ -21,10 +21,8 @@ use crate::elf_names::{ElfNames, FileError, Frames, bare};
 use crate::frame;
 use crate::module::{Module, ModuleError};
 use crate::names::Names;
+use crate::symbolizer::Options;
 
-/// Debug information that is kept ready, in bytes; a file that alone has more is named from its symbols only. With 11 MB of a Rust
-/// program, all of it asked about, a worker was seen to have 30 MB.
-const DEBUG_BYTES: u64 = 16 << 20;
 /// Files that are kept open, for what is kept ready of them.
 const OPEN: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 /// Names that are kept for later requests, in bytes: most are demangled once.
@@ -53,13 +51,14 @@ pub fn serve() -> Result<(), ServeError> {
     if rustix::net::sockopt::socket_type(socket) != Ok(SocketType::SEQPACKET) {
         return Err(ServeError::NotAsked);
     }
-    confine().map_err(ServeError::NotConfined)?;
+    let files = ElfNames::new(Options::default().debug_bytes);
+    confine(files.largest_unpacked()).map_err(ServeError::NotConfined)?;
     // Of /proc/self/exe the kernel makes "exe".
     let _ = rustix::thread::set_name(c"symbolizer");
     let mut worker = Worker {
         memory: File::open("/proc/self/statm").ok(),
         modules: LruCache::new(OPEN),
-        files: ElfNames::new(DEBUG_BYTES),
+        files,
         names: Names::default(),
     };
     let mut buffer = Box::new([0; LARGEST]);

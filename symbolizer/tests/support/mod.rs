@@ -285,3 +285,22 @@ pub(crate) fn frames_by(
     assert_eq!(answers.len(), addresses.len());
     answers
 }
+
+/// A stripped copy of a library that has its symbols compressed by xz, with these arguments, as Fedora's have.
+pub(crate) fn with_mini_debug_info(workshop: &Workshop, whole: &Path, xz: &[&str]) -> PathBuf {
+    let [stripped, mini, packed, library] =
+        ["stripped", "mini", "packed", "with_mini"].map(|name| workshop.path(name));
+    run(Command::new("strip").arg("-o").arg(&stripped).arg(whole));
+    let mut objcopy = Command::new("objcopy");
+    run(objcopy.arg("--only-keep-debug").arg(whole).arg(&mini));
+    let bytes = run(Command::new("xz").arg("-c").args(xz).arg(&mini));
+    std::fs::write(&packed, bytes).unwrap();
+    let argument = format!(".gnu_debugdata={}", packed.display());
+    let mut objcopy = Command::new("objcopy");
+    run(objcopy
+        .arg("--add-section")
+        .arg(argument)
+        .arg(&stripped)
+        .arg(&library));
+    library
+}

@@ -5,12 +5,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tests::agent::Agent;
 use tests::condition::wait_for;
 use tests::cpu_time::children;
 use tests::fuse::{FileSystem, Mode};
 use tests::machine::{Machine, skipped};
+use tests::pyroscope::Pyroscope;
 
 /// A running program, killed when this is dropped.
 struct Runs(Child);
@@ -88,7 +89,8 @@ fn a_worker_reads_symbols() {
     }
 }
 
-/// A program on a server that stops answering has addresses for names, and costs nothing else: windows end, and other new programs are named.
+/// A program on a server that stops answering has addresses for names, which are counted, and its profile is pushed with them when its interval is
+/// over. It costs nothing else: windows end, and other new programs are named.
 #[test]
 fn a_dead_server_costs_its_own_names() {
     if skipped("a_dead_server_costs_its_own_names") {
@@ -96,14 +98,17 @@ fn a_dead_server_costs_its_own_names() {
     }
     let _machine = Machine::alone();
     let directory = tempfile::tempdir().unwrap();
-    let agent = Agent::start(&[]);
+    let pyroscope = Pyroscope::start();
+    let interval = Duration::from_secs(5);
+    let push = ["--pyroscope-url", &pyroscope.url(), "--push-interval", "5s"];
+    let agent = Agent::start(&push);
     let server = FileSystem::mount(fs::read(Program::SharesC.path()).unwrap(), true);
     early_in_a_window();
     // Before its symbols are read: it runs by what is mapped.
     let remote = Runs::start(&server.path());
     wait_for("its first second", || {
         let time = tests::cpu_time::of_process(remote.0.id())?;
-        (time > std::time::Duration::from_millis(100)).then_some(())
+        (time > Duration::from_millis(100)).then_some(())
     });
     server.set(Mode::Never);
     let of_remote = remote.names(&agent);
@@ -115,6 +120,19 @@ fn a_dead_server_costs_its_own_names() {
         !of_remote.iter().any(|name| name == "hot_a"),
         "{of_remote:?}"
     );
+    let pushed = wait_for("what has no names is pushed", || {
+        let mut stored = pyroscope.stored().into_iter();
+        stored.find(|stored| {
+            let mut texts = stored.profile.string_table.iter();
+            texts.any(|text| text.starts_with("file+0x"))
+        })
+    });
+    let end = pushed.profile.time_nanos + pushed.profile.duration_nanos;
+    let end = UNIX_EPOCH + Duration::from_nanos(end as u64);
+    let waited = pushed.received.duration_since(end).unwrap_or_default();
+    // Names may take an interval, and a busy machine has another for all the rest.
+    assert!(waited < 2 * interval, "{waited:?}");
+    assert!(agent.metric("thermograph_places_late_total{part=\"name\"}") > 0.0);
     let hung = "thermograph_workers_failed_total{reason=\"hung\"}";
     assert_eq!(agent.metric(hung), 1.0);
     let local = Runs::start(&copy(directory.path(), "local"));

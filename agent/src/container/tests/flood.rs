@@ -22,7 +22,7 @@ async fn a_flood_costs_itself() {
         "b".repeat(64),
         "user@1000.service".to_owned(),
     ];
-    let realms = realms.map(|realm| Arc::<str>::from(realm));
+    let realms = realms.map(Arc::<str>::from);
     let mut number = 0;
     let mut flood = || {
         for _ in 0..5000 {
