@@ -7,7 +7,7 @@ use super::names::{Names, keep};
 use super::places::Places;
 use super::tally::{IdentityTally, OwnerTally, Span};
 use super::trouble::NamingTrouble;
-use crate::owner::{Owner, Owners, Patience};
+use crate::owner::{Owners, Patience};
 use crate::profile::{OwnerProfile, Profiles};
 use crate::sampling::Window;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ pub(crate) enum Delivery {
         profiles: Vec<Arc<OwnerProfile>>,
         /// The rest that is not known yet.
         provisional: Vec<Arc<OwnerProfile>>,
-        /// Owners of its provisional profiles, in whose place these come.
-        instead_of: Vec<Arc<Owner>>,
+        /// Its provisional profiles, in whose place these come.
+        instead_of: Vec<Arc<OwnerProfile>>,
     },
 }
 
@@ -64,8 +64,8 @@ pub(crate) struct Intervals {
 /// What waits for runtimes to say what its containers are.
 struct Held {
     tally: IdentityTally,
-    /// Whose it seems to be, for those who look at it meanwhile.
-    shown: Vec<Arc<Owner>>,
+    /// How it looks meanwhile.
+    shown: Vec<Arc<OwnerProfile>>,
 }
 
 impl Intervals {
@@ -207,13 +207,10 @@ impl Intervals {
         if tally.stacks.is_empty() {
             return Vec::new();
         }
-        // Under their own names, whatever places there are: by these they are found when they are known.
+        // Under their own names, whatever places there are: they may still get one.
         let seeming = self.glance(tally.clone(), 0.0, &mut Places::new(usize::MAX));
         let profiles = self.encode(&seeming);
-        let shown = profiles
-            .iter()
-            .map(|profile| Arc::clone(&profile.owner))
-            .collect();
+        let shown = profiles.clone();
         self.held = Some(Held { tally, shown });
         profiles
     }

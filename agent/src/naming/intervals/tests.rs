@@ -155,7 +155,7 @@ fn text(delivery: &Delivery) -> String {
         } => {
             let instead_of = instead_of.iter();
             let shown: Vec<&str> = instead_of
-                .map(|owner| owner.service_name.as_str())
+                .map(|profile| profile.owner.service_name.as_str())
                 .collect();
             format!(
                 "late {}: {} [{}] for {}",
