@@ -72,15 +72,20 @@ fixtures_need() {
 	need golang-go has go
 }
 
+# What makes debug information that is shared, split and compressed.
+spread_names_need() {
+	need binutils has objcopy
+	need binutils has dwp
+	need dwz has dwz
+	need llvm has llvm-dwp
+	need xz-utils has xz
+}
+
 test_needs() {
 	build_needs
 	fixtures_need
-	need binutils has objdump
-	# Debug information that is shared, split and compressed.
-	need dwz has dwz
+	spread_names_need
 	need llvm has llvm-symbolizer
-	need llvm has llvm-dwp
-	need xz-utils has xz
 	need util-linux has unshare
 	# Programs whose stacks are looked at.
 	need python3 test -x /usr/bin/python3
@@ -104,6 +109,7 @@ fuzz_needs() {
 	build_needs
 	# libFuzzer's own.
 	need g++ has c++
+	spread_names_need
 }
 
 kernels_needs() {

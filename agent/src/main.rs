@@ -17,6 +17,8 @@ mod debuginfod;
 mod disk_cache;
 mod doctor;
 mod export;
+mod host;
+mod host_proc;
 mod metrics;
 mod naming;
 mod owner;
@@ -51,6 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if !matches!(cli.command, Command::Worker | Command::Unwind(_)) {
+        host_proc::mount()?;
+    }
     match &cli.command {
         Command::Agent(args) => commands::agent(args),
         Command::Doctor(args) => commands::doctor(args),

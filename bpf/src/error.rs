@@ -17,7 +17,7 @@ pub enum Error {
     UserNamespace,
     /// The process sees other process ids than the kernel programs do.
     #[error(
-        "processes cannot be told apart from within a pid namespace: run in the host's (in a container, with --pid=host)"
+        "processes cannot be told apart from within a pid namespace, which none can leave: run in the host's (docker run --pid=host, hostPID: true of a pod)"
     )]
     PidNamespace,
     /// The kernel was built without type information.

@@ -7,7 +7,9 @@
 )]
 
 mod cache;
+mod compiled;
 mod elf;
+mod go_table;
 mod image;
 mod jit;
 mod metered;
@@ -79,7 +81,7 @@ pub const CACHE: Target = Target {
     seeds: seeds::cache,
 };
 
-/// Takes an ELF file, as it is, for its symbols and debug information: see [`names::check`].
+/// Takes an ELF file, and another that it leads to, for symbols and debug information: see [`names::Input`].
 pub const NAMES: Target = Target {
     name: "names",
     check: names::check,

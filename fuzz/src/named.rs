@@ -1,10 +1,12 @@
 //! Small files with symbols and debug information, to begin the search for names with.
 
+use crate::names::Input;
+use crate::{compiled, go_table};
 use object::elf;
 
 /// Where the code is, in the file and as its headers count addresses.
-const CODE: u64 = 0x1000;
-const ADDRESS: u64 = 0x40_1000;
+pub(crate) const CODE: u64 = 0x1000;
+pub(crate) const ADDRESS: u64 = 0x40_1000;
 const CODE_SIZE: u64 = 0x100;
 
 const HEADER: usize = 64;
@@ -22,7 +24,8 @@ struct Section {
     bytes: Vec<u8>,
 }
 
-/// Of each kind of names, a file: symbols of both tables, debug information of version 4, all of them, and all compressed in name only.
+/// Of each kind of names, a file: symbols of both tables, debug information of version 4, all of them, and all compressed in name only;
+/// Go's table; and what compilers make.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let symbols = symbol_table(".symtab", 2);
     let dynamic = symbol_table(".dynsym", 11);
@@ -32,15 +35,33 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         ..section.clone()
     });
     let compressed: Vec<Section> = compressed.collect();
-    [
+    let files = [
         file(&[]),
         file(&symbols),
         file(&dynamic),
         file(&debug),
         file(&[&symbols[..], &debug].concat()),
         file(&[&symbols[..], &compressed].concat()),
-    ]
-    .into()
+        go_table::file(),
+    ];
+    let alone = |program: &Vec<u8>| {
+        Input {
+            program,
+            other: &[],
+        }
+        .bytes()
+    };
+    let made = files.iter().map(alone);
+    made.chain(compiled::seeds()).collect()
+}
+
+/// A file without sections: the headers, then what is loaded from the begin of the code on.
+pub(crate) fn sectionless(loaded: &[u8]) -> Vec<u8> {
+    let mut bytes = file_header(0, 0);
+    bytes.extend(program_header(loaded.len() as u64));
+    bytes.resize(CODE as usize, 0);
+    bytes.extend(loaded);
+    bytes
 }
 
 /// The code, then `sections`, whose links count from the first of them.
@@ -110,7 +131,7 @@ fn file(sections: &[Section]) -> Vec<u8> {
     let table = bytes.len() as u64;
     bytes.extend(headers);
     bytes[..HEADER].copy_from_slice(&file_header(table, all.len() as u16));
-    bytes[HEADER..HEADER + PROGRAM_HEADER].copy_from_slice(&program_header());
+    bytes[HEADER..HEADER + PROGRAM_HEADER].copy_from_slice(&program_header(CODE_SIZE));
     bytes
 }
 
@@ -129,18 +150,18 @@ fn file_header(sections: u64, count: u16) -> Vec<u8> {
         1,
         64,
         count,
-        count - 1,
+        count.saturating_sub(1),
     ] {
         header.extend(value.to_le_bytes());
     }
     header
 }
 
-fn program_header() -> Vec<u8> {
+fn program_header(size: u64) -> Vec<u8> {
     let mut header = Vec::new();
     header.extend(1_u32.to_le_bytes());
     header.extend(5_u32.to_le_bytes());
-    for value in [CODE, ADDRESS, ADDRESS, CODE_SIZE, CODE_SIZE, 0x1000] {
+    for value in [CODE, ADDRESS, ADDRESS, size, size, 0x1000] {
         header.extend(value.to_le_bytes());
     }
     header

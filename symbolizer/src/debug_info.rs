@@ -56,10 +56,11 @@ pub(crate) enum DebugError {
     SharedFile,
 }
 
-/// Whether a symbol that begins where a function does has the better name: a C++ function that is internal to its file has no mangled name in
-/// DWARF, only the last part of its own.
+/// Whether a symbol that begins where a function does has the better name. A C++ function that is internal to its file has no mangled name in
+/// DWARF, only the last part of its own; and of functions that the linker has made one each reader may find another. But what the compiler has
+/// split off or copied is `f` in DWARF and `f.cold` or `f.isra.0` in the table of symbols.
 pub(crate) fn is_better(symbol: &Symbol, name: &str) -> bool {
-    name.is_empty() || (is_mangled(&symbol.name) && !is_mangled(name))
+    name.is_empty() || (is_mangled(&symbol.name) && !symbol.name.starts_with(name))
 }
 
 /// One of the two.

@@ -185,10 +185,12 @@ impl Module {
         &self.file
     }
 
-    /// Whether two ELF addresses lie in one section of code, as far as the file says.
+    /// Whether two ELF addresses lie in one executable segment and in one section of code, as far as the file says.
     pub(crate) fn are_in_one_section(&self, one: u64, other: u64) -> bool {
-        let hold = |section: &Range<u64>| section.contains(&one) && section.contains(&other);
-        self.code.is_empty() || self.code.iter().any(hold)
+        let hold = |range: &Range<u64>| range.contains(&one) && range.contains(&other);
+        let in_segment = |(_, segment): &(_, Arc<Mapping>)| hold(&(segment.start..segment.limit));
+        (self.segments.is_empty() || self.segments.iter().any(in_segment))
+            && (self.code.is_empty() || self.code.iter().any(hold))
     }
 
     /// The executable segments, in the order of the file's headers.

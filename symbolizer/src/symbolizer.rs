@@ -104,6 +104,12 @@ impl Symbolizer {
         })
     }
 
+    /// What is known without reading anything of what is at these file offsets of `module`: one answer for each, in their order.
+    pub fn known(&mut self, module: &Module, offsets: &[u64]) -> Vec<Option<Arc<Symbolized>>> {
+        let mut known = |&offset: &u64| self.cache.get((module.number(), offset)).cloned();
+        offsets.iter().map(&mut known).collect()
+    }
+
     /// Whether `module`, which was asked about, would have lines if there were a debug file. One that was given and is not the right one
     /// does not change that.
     pub fn lacks_debug_info(&mut self, module: &Module) -> bool {

@@ -7,11 +7,12 @@ mod support;
 
 use std::fs::File;
 use std::ops::Range;
+use std::process::Command;
 
 use object::LittleEndian;
 use object::elf::{FileHeader64, SHT_SYMTAB};
 use object::read::elf::{FileHeader, SectionHeader};
-use support::{Function, Workshop, file_offset, functions};
+use support::{Function, Workshop, file_offset, functions, run};
 use symbolizer::{FileError, FileFailure, Module, Options, Symbolizer};
 
 /// A program with a table of symbols and no debug information.
@@ -152,10 +153,15 @@ fn a_table_of_names_that_ends_too_early() {
     assert!(reported > 50, "{reported}");
 }
 
-/// Names of any bytes are shown as valid UTF-8, by symbols and by debug information.
+/// Names of any bytes are shown as valid UTF-8, by symbols and by debug information that is compressed. blazesym, which reads what is not, gives
+/// up such a name with its line: that is reported, and the name is the symbol's.
 #[test]
 fn names_of_any_bytes() {
-    for arguments in [&["-O2"][..], &["-O2", "-g"]] {
+    for (arguments, is_compressed, reported) in [
+        (&["-O2"][..], false, 0),
+        (&["-O2", "-g"], false, 1),
+        (&["-O2", "-g"], true, 0),
+    ] {
         let workshop = Workshop::new();
         let program = workshop.c_program("program", arguments);
         let mut image = std::fs::read(&program).unwrap();
@@ -171,9 +177,18 @@ fn names_of_any_bytes() {
         }
         assert!(places > 0);
         std::fs::write(&program, &image).unwrap();
+        if is_compressed {
+            run(Command::new("objcopy")
+                .arg("--compress-debug-sections=zlib")
+                .arg(&program));
+            assert!(std::fs::metadata(&program).unwrap().len() < image.len() as u64);
+        }
         let module = Module::open(File::open(&program).unwrap(), "program").unwrap();
-        let answers = Symbolizer::new(Options::default()).user(&module, &[offset]);
+        let mut symbolizer = Symbolizer::new(Options::default());
+        let answers = symbolizer.user(&module, &[offset]);
         let outermost = answers[0].frames.last().unwrap();
         assert_eq!(&*outermost.name, "ex\u{fffd}orted");
+        assert_eq!(outermost.line > 0, is_compressed);
+        assert_eq!(symbolizer.take_failures().len(), reported);
     }
 }

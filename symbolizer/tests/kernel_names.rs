@@ -14,17 +14,25 @@ type Listed = (u64, String, String);
 
 /// What is listed of the kernel itself.
 fn kallsyms() -> Vec<Listed> {
+    let list = kallsyms_of_all().into_iter();
+    list.filter_map(|(symbol, module)| module.is_none().then_some(symbol))
+        .collect()
+}
+
+/// What is listed, also of modules, BPF programs and what the kernel makes at run time, each with the brackets around it.
+fn kallsyms_of_all() -> Vec<(Listed, Option<String>)> {
     let text = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [address, kind, name] = words[..] else {
+        let [address, kind, name, module @ ..] = &words[..] else {
             return None;
         };
-        Some((
+        let symbol = (
             u64::from_str_radix(address, 16).unwrap(),
-            kind.to_owned(),
-            name.to_owned(),
-        ))
+            (*kind).to_owned(),
+            (*name).to_owned(),
+        );
+        Some((symbol, module.first().map(|module| (*module).to_owned())))
     };
     text.lines().filter_map(line).collect()
 }
@@ -82,6 +90,51 @@ fn every_listed_function() {
         let mapping = answer.mapping.as_ref().unwrap();
         assert_eq!(&*mapping.name, "[kernel.kallsyms]");
         assert!(answer.address < mapping.limit && mapping.start == 0);
+    }
+}
+
+/// So has every function's first byte that is of no part of the kernel itself, in the mapping of its module, at a distance from the page of
+/// the first function there.
+#[test]
+fn every_listed_function_of_modules() {
+    const TEST: &str = "every_listed_function_of_modules";
+    if visible(TEST).is_none() {
+        return;
+    }
+    let functions = || -> Vec<(Listed, String)> {
+        let all = kallsyms_of_all().into_iter();
+        let functions = all.filter(|((_, kind, _), _)| "tTwW".contains(&**kind));
+        functions
+            .filter_map(|(symbol, module)| Some((symbol, module?)))
+            .collect()
+    };
+    let mut symbolizer = Symbolizer::new(Options::default());
+    // They come and go, also while they are read.
+    let unchanged = (0..100).find_map(|_| {
+        let before = functions();
+        symbolizer.reload_kernel();
+        let addresses: Vec<u64> = before.iter().map(|((address, ..), _)| *address).collect();
+        let answers = symbolizer.kernel(&addresses);
+        (before == functions()).then_some((before, answers))
+    });
+    let (list, answers) = unchanged.unwrap();
+    if list.is_empty() {
+        eprintln!("SKIPPED: {TEST}: none is loaded");
+        return;
+    }
+    for (((address, ..), module), answer) in list.iter().zip(&answers) {
+        let mut here = list.iter().filter(|(symbol, _)| symbol.0 == *address);
+        let frame = &answer.frames[0];
+        assert!(
+            here.any(|((.., name), _)| *name == *frame.system_name),
+            "{} at {address:#x}",
+            frame.system_name
+        );
+        assert!(frame.name.ends_with("_[k]") && answer.named && answer.frames.len() == 1);
+        assert_eq!(*answer.mapping.as_ref().unwrap().name, **module);
+        let of_module = list.iter().filter(|(_, other)| other == module);
+        let first = of_module.map(|(symbol, _)| symbol.0).min().unwrap();
+        assert_eq!(answer.address, address - (first & !0xfff));
     }
 }
 

@@ -107,6 +107,32 @@ fn without_the_rest(module: &Module, whole: &Path, of_interest: impl Fn(&Functio
     }
 }
 
+/// Of every byte of every function, also of those that the linker has made one, each of the two readers says the same: one reads a program as it
+/// is, the other the same program with its debug information compressed.
+#[test]
+fn readers_agree() {
+    for (compiler, source, arguments) in [
+        ("c++", CPP, ["-O2", "-g"]),
+        ("rustc", support::RUST, ["-O", "-g"]),
+    ] {
+        let workshop = Workshop::new();
+        let plain = workshop.compile(compiler, source, "plain", &arguments);
+        let compressed = workshop.path("compressed");
+        run(Command::new("objcopy")
+            .arg("--compress-debug-sections=zlib")
+            .arg(&plain)
+            .arg(&compressed));
+        let ask = |program: &Path| every_address(&open(program), &plain, |_| true);
+        let both = ask(&plain).into_iter().zip(ask(&compressed));
+        let mut compared = 0;
+        for ((address, plain), (_, compressed)) in both {
+            assert_eq!(plain.frames, compressed.frames, "{compiler}: {address:#x}");
+            compared += usize::from(plain.frames.len() > 1);
+        }
+        assert!(compared > 100, "{compiler}: {compared}");
+    }
+}
+
 /// Two programs whose debug files share a third: by its path, absolute and relative to where the debug file is, and by its build id.
 /// Without it, or with another in its place, there are the names of symbols.
 #[test]

@@ -1,7 +1,7 @@
 //! Cgroups as container engines and systemd lay them out.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,16 +13,9 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes one at `path` below the root of the hierarchy that systemd and container engines put limits on memory in: the
-    /// unified one, or v1's.
+    /// Makes one at `path`.
     pub fn make(path: &str) -> Cgroup {
-        let mount = Path::new("/sys/fs/cgroup");
-        let is_unified = mount.join("cgroup.controllers").exists();
-        let root = if is_unified {
-            mount.to_owned()
-        } else {
-            mount.join("memory")
-        };
+        let root = hierarchy();
         let path = root.join(path);
         fs::create_dir_all(&path).unwrap();
         Cgroup { path, root }
@@ -31,6 +24,29 @@ impl Cgroup {
     /// A shell command that moves the shell into it.
     pub fn enter(&self) -> String {
         format!("echo $$ > '{}'/cgroup.procs", self.path.display())
+    }
+
+    /// Moves processes into it.
+    pub fn take(&self, processes: &[u32]) {
+        for process in processes {
+            fs::write(self.path.join("cgroup.procs"), process.to_string()).unwrap();
+        }
+    }
+
+    /// The processes in the cgroup at `path`, of the same hierarchy.
+    pub fn processes(path: &str) -> Vec<u32> {
+        let list = fs::read_to_string(hierarchy().join(path).join("cgroup.procs")).unwrap();
+        list.lines().map(|line| line.parse().unwrap()).collect()
+    }
+}
+
+/// The root of the hierarchy that systemd and container engines put limits on memory in: the unified one, or v1's.
+fn hierarchy() -> PathBuf {
+    let mount = PathBuf::from("/sys/fs/cgroup");
+    if mount.join("cgroup.controllers").exists() {
+        mount
+    } else {
+        mount.join("memory")
     }
 }
 

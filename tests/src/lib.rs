@@ -9,6 +9,7 @@ pub mod cpu_time;
 pub mod fuse;
 pub mod go_tool;
 pub mod http;
+pub mod kubernetes;
 pub mod machine;
 pub mod pyroscope;
 pub mod stacks;

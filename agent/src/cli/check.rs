@@ -2,6 +2,7 @@
 
 use super::{AgentArgs, Format, RecordArgs, WalkArgs};
 use crate::config::Destination;
+use crate::host;
 use crate::owner::label_text;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -93,7 +94,7 @@ impl AgentArgs {
     /// Value of the label `node`.
     pub(crate) fn node_name(&self) -> String {
         let given = self.node.as_deref().map(|name| label_text(name.as_bytes()));
-        let host = || label_text(rustix::system::uname().nodename().to_bytes());
+        let host = || label_text(&host::name());
         given.filter(|name| !name.is_empty()).unwrap_or_else(host)
     }
 }

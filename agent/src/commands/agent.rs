@@ -13,6 +13,7 @@ use crate::owner::{LabelConfig, Owners};
 use crate::page::{Access, Health, Page};
 use crate::page_token::page_token;
 use crate::process::tgid_of;
+use crate::profile::OwnerProfile;
 use crate::sampling::{Collector, Command, SamplingOptions};
 use crate::secret::Secret;
 use crate::store::{self, Store, Stretch};
@@ -146,13 +147,20 @@ impl Parts {
         let store = Arc::new(Store::new(store::DEFAULT_BUDGET));
         let health = Arc::new(Health::new());
         let trouble = Arc::new(Mutex::default());
+        let destinations = Arc::clone(&exporters);
+        let is_kept = move || destinations.iter().any(Exporter::keeps_provisional);
         let deliver = deliver(Arc::clone(&store), Arc::clone(&health), exporters);
         let bounds = Bounds {
             max_owners: usize::try_from(args.owners.max_owners).unwrap_or(usize::MAX),
             min_share: args.owners.min_share,
         };
-        let intervals =
-            Intervals::new(owners(args, Arc::clone(&runtimes)), bounds, period, deliver);
+        let intervals = Intervals::new(
+            owners(args, Arc::clone(&runtimes)),
+            bounds,
+            period,
+            deliver,
+            Box::new(is_kept),
+        );
         let assembler = Assembler::start(
             period,
             windows,
@@ -194,7 +202,7 @@ fn owners(args: &AgentArgs, runtimes: Arc<Runtimes>) -> Owners {
         node: args.node_name(),
         nodes_of_pods: args.node.is_none(),
     };
-    let ask = move |id: &str, runtime, realm: &Arc<str>| runtimes.get(id, runtime, realm);
+    let ask = move |id: &str, maker, realm: &Arc<str>| runtimes.get(id, maker, realm);
     Owners::new(config, args.tables.rule.clone(), Box::new(ask))
 }
 
@@ -214,18 +222,17 @@ fn deliver(store: Arc<Store>, health: Arc<Health>, exporters: Arc<Vec<Exporter>>
                 profiles,
             });
         }
+        Delivery::Closing { provisional } => hand_over(&exporters, &[], &provisional),
         Delivery::Interval {
             span,
             profiles,
             provisional,
         } => {
+            hand_over(&exporters, &profiles, &provisional);
             let length = i64::try_from(span.duration.as_nanos()).unwrap_or(i64::MAX);
             let end = span.start_unix_nanos.saturating_add(length);
-            let all = profiles.iter().cloned().chain(provisional).collect();
+            let all = profiles.into_iter().chain(provisional).collect();
             store.close_interval(span.start_unix_nanos..end, all);
-            for exporter in exporters.iter() {
-                exporter.submit(profiles.clone());
-            }
         }
         Delivery::Late {
             span,
@@ -233,13 +240,21 @@ fn deliver(store: Arc<Store>, health: Arc<Health>, exporters: Arc<Vec<Exporter>>
             provisional,
             instead_of,
         } => {
-            let all = profiles.iter().cloned().chain(provisional).collect();
+            hand_over(&exporters, &profiles, &provisional);
+            let all = profiles.into_iter().chain(provisional).collect();
             store.amend_interval(span.start_unix_nanos, &instead_of, all);
-            for exporter in exporters.iter() {
-                exporter.submit(profiles.clone());
-            }
         }
     })
+}
+
+fn hand_over(
+    exporters: &[Exporter],
+    profiles: &[Arc<OwnerProfile>],
+    provisional: &[Arc<OwnerProfile>],
+) {
+    for exporter in exporters {
+        exporter.hand_over(profiles.to_vec(), provisional.to_vec());
+    }
 }
 
 /// Resolves when the sampling thread has ended, which it does on errors only.

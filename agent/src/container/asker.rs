@@ -43,7 +43,7 @@ pub(super) async fn ask(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) 
                 if let Some((_, order)) = waiting.0.pop_first() {
                     let shared = Arc::clone(&shared);
                     running.spawn(async move {
-                        let verdict = shared.sources.ask(&order.id, order.hint).await;
+                        let verdict = shared.sources.ask(&order.id, order.maker).await;
                         (order, verdict)
                     });
                 }
@@ -76,7 +76,7 @@ fn settle(shared: &Shared, order: Order, verdict: Verdict) -> Option<(Duration, 
             return Some((*pause, Order { round, ..order }));
         }
         (Verdict::NotThere, None) => shared.not_there(&order),
-        (Verdict::Unsure, None) => shared.unsure(&order),
+        (Verdict::Unsure | Verdict::NoneThere, None) => shared.unsure(&order),
     }
     None
 }

@@ -1,13 +1,10 @@
 //! Where runtimes and the API server are looked for.
 
 use crate::cli::RuntimeArgs;
+use crate::host;
 use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The root directory of the host as a container sees it that shares the host's process ids.
-const HOST_ROOT: &str = "/proc/1/root";
 /// What Kubernetes gives a pod to reach the API server by.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -48,7 +45,7 @@ impl RuntimeConfig {
             docker_socket: args.docker_socket.clone(),
             podman_socket: args.podman_socket.clone(),
             kubernetes: KubernetesConfig::of_environment(|name| std::env::var_os(name)),
-            roots: roots(),
+            roots: host::roots(),
         }
     }
 }
@@ -73,18 +70,6 @@ impl KubernetesConfig {
             service_account: PathBuf::from(SERVICE_ACCOUNT),
         })
     }
-}
-
-/// The agent's own root and, where the agent is in a container and sees the host's first process, the host's.
-fn roots() -> Vec<PathBuf> {
-    let own = Path::new("/");
-    let place = |path: &Path| fs::metadata(path).ok().map(|stat| (stat.dev(), stat.ino()));
-    let host = Path::new(HOST_ROOT);
-    let mut roots = vec![own.to_owned()];
-    if place(host).is_some_and(|host| Some(host) != place(own)) {
-        roots.push(host.to_owned());
-    }
-    roots
 }
 
 #[cfg(test)]

@@ -13,11 +13,16 @@ pub(super) enum AskError {
     #[error("there is none")]
     Absent,
     /// It may not be asked.
-    #[error("{0}: permission denied: run the agent as root, or as a user who may open this")]
+    #[error(
+        "{0}: permission denied: run the agent as a user who may open this, or as root with CAP_DAC_OVERRIDE"
+    )]
     Denied(PathBuf),
     /// It is there but does not work.
     #[error("{0}: {1}: is it running?")]
     Broken(PathBuf, io::Error),
+    /// It is not the user's whose it should be.
+    #[error("{0}: user {1} listens there and not the one whose it should be: it is not asked")]
+    Foreign(PathBuf, u32),
     /// It does not answer.
     #[error("it does not answer: is it stuck?")]
     Hangs,
@@ -80,7 +85,7 @@ mod tests {
         let said = of(io::ErrorKind::PermissionDenied).to_string();
         assert_eq!(
             said,
-            "/run/docker.sock: permission denied: run the agent as root, or as a user who may open this"
+            "/run/docker.sock: permission denied: run the agent as a user who may open this, or as root with CAP_DAC_OVERRIDE"
         );
         let said = of(io::ErrorKind::ConnectionRefused).to_string();
         assert_eq!(said, "/run/docker.sock: connection refused: is it running?");

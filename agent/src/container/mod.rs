@@ -6,7 +6,8 @@
 //!                  Sources, one after the other until one knows it:
 //!                     containerd ─► cri (pods), containerd (other namespaces)  ┐
 //!                     crio ───────► cri                                        ├ over a Socket
-//!                     docker, podman ─► engine                                 ┘
+//!                     docker, podman ─► engine                                 │
+//!                     users (rootless docker, podman) ─► engine                ┘
 //!                     their files ────► state
 //!                     the API server ─► kubernetes
 //! ```
@@ -34,6 +35,7 @@ mod sources;
 mod specification;
 mod state;
 mod trouble;
+mod users;
 mod workload;
 
 #[cfg(test)]

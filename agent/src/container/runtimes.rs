@@ -4,8 +4,9 @@ use super::asker;
 use super::cache::{Cache, Entry};
 use super::sources::Sources;
 use super::{ContainerInfo, Knowledge, RuntimeConfig, SourceTrouble};
-use crate::owner::Runtime;
+use crate::owner::Maker;
 use crate::room::Room;
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
@@ -27,12 +28,18 @@ pub(crate) struct Runtimes {
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) id: String,
-    /// Who may have made it.
-    pub(super) hint: Option<Runtime>,
+    pub(super) maker: Maker,
     /// Whose room it takes.
     pub(super) realm: Arc<str>,
     /// How often it was asked for.
     pub(super) round: usize,
+}
+
+impl Order {
+    /// What its container is remembered by.
+    fn key(&self) -> Cow<'_, str> {
+        self.maker.key(&self.id)
+    }
 }
 
 /// What those who ask and those who answer have in common.
@@ -61,30 +68,29 @@ impl Runtimes {
         Arc::new(Self { shared, orders })
     }
 
-    /// What is known of the container `id`, whose cgroup is in this realm. Never blocks: if nothing is known, asks in the background. The
-    /// runtime that the cgroup's path hints at is asked first.
-    pub(crate) fn get(&self, id: &str, hint: Option<Runtime>, realm: &Arc<str>) -> Knowledge {
+    /// What is known of the container `id`, whose cgroup is in this realm. Never blocks: if nothing is known, asks in the background.
+    pub(crate) fn get(&self, id: &str, maker: Maker, realm: &Arc<str>) -> Knowledge {
         if !is_id(id) {
             return Knowledge::Unknown;
         }
         let mut state = self.shared.state();
-        match state.cache.get(id) {
+        match state.cache.get(&maker.key(id)) {
             Some(Entry::Known(info)) => Knowledge::Known(Arc::clone(info)),
             Some(Entry::Asking) => Knowledge::Asking,
             Some(Entry::Unknown) => Knowledge::Unknown,
             None => {
-                self.order(&mut state, id, hint, realm, SAMPLED_PART);
+                self.order(&mut state, id, maker, realm, SAMPLED_PART);
                 Knowledge::Asking
             }
         }
     }
 
     /// There may soon be a container `id`: it is asked for if there is room. Never blocks.
-    pub(crate) fn foresee(&self, id: &str, hint: Option<Runtime>, realm: &Arc<str>) {
+    pub(crate) fn foresee(&self, id: &str, maker: Maker, realm: &Arc<str>) {
         let mut state = self.shared.state();
         // Without room it is asked for when it is sampled.
-        if is_id(id) && state.cache.get(id).is_none() {
-            self.order(&mut state, id, hint, realm, FORESEEN_PART);
+        if is_id(id) && state.cache.get(&maker.key(id)).is_none() {
+            self.order(&mut state, id, maker, realm, FORESEEN_PART);
         }
     }
 
@@ -94,25 +100,18 @@ impl Runtimes {
     }
 
     /// Has a container asked for, if there is room for it.
-    fn order(
-        &self,
-        state: &mut State,
-        id: &str,
-        hint: Option<Runtime>,
-        realm: &Arc<str>,
-        part: usize,
-    ) {
+    fn order(&self, state: &mut State, id: &str, maker: Maker, realm: &Arc<str>, part: usize) {
         if !state.room.take(realm, part) {
             return;
         }
         let order = Order {
             id: id.to_owned(),
-            hint,
+            maker,
             realm: Arc::clone(realm),
             round: 0,
         };
         match self.orders.try_send(order) {
-            Ok(()) => state.cache.put(id, Entry::Asking),
+            Ok(()) => state.cache.put(&maker.key(id), Entry::Asking),
             // It has as much room: nobody takes orders any more.
             Err(_) => state.room.give_back(realm),
         }
@@ -150,8 +149,8 @@ impl Shared {
     fn done(&self, order: &Order, entry: Option<Entry>) {
         let mut state = self.state();
         match entry {
-            Some(entry) => state.cache.put(&order.id, entry),
-            None => state.cache.forget(&order.id),
+            Some(entry) => state.cache.put(&order.key(), entry),
+            None => state.cache.forget(&order.key()),
         }
         state.room.give_back(&order.realm);
     }

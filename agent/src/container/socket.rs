@@ -10,6 +10,8 @@ use tokio::net::UnixStream;
 pub(super) struct Socket {
     places: Vec<PathBuf>,
     is_given: bool,
+    /// Who must have made it, where others could put something there.
+    owner: Option<u32>,
 }
 
 impl Socket {
@@ -25,6 +27,15 @@ impl Socket {
         Self {
             places,
             is_given: given.is_some(),
+            owner: None,
+        }
+    }
+
+    /// A user's own, at one place below one of `roots`.
+    pub(super) fn of_user(user: u32, place: &str, roots: &[PathBuf]) -> Self {
+        Self {
+            owner: Some(user),
+            ..Self::new(None, &[place], roots)
         }
     }
 
@@ -33,7 +44,10 @@ impl Socket {
         let mut failure = AskError::Absent;
         for place in &self.places {
             match UnixStream::connect(place).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => match self.stranger(&stream) {
+                    None => return Ok(stream),
+                    Some(stranger) => failure = AskError::Foreign(place.clone(), stranger),
+                },
                 // Whoever names a socket wants to hear that there is none.
                 Err(error) if self.is_given && error.kind() == io::ErrorKind::NotFound => {
                     failure = AskError::Broken(place.clone(), error);
@@ -47,5 +61,12 @@ impl Socket {
             }
         }
         Err(failure)
+    }
+
+    /// Who listens there in place of the owner. The path is the user's, and may lead to any socket of the host.
+    fn stranger(&self, stream: &UnixStream) -> Option<u32> {
+        let owner = self.owner?;
+        let listener = stream.peer_cred().ok()?.uid();
+        (listener != owner).then_some(listener)
     }
 }

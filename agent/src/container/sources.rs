@@ -4,8 +4,9 @@ use super::kubernetes::Api;
 use super::socket::Socket;
 use super::source::{DEADLINE, Files, Finding, Source, Way};
 use super::trouble::SourceTrouble;
+use super::users::UserEngines;
 use super::{ContainerInfo, RuntimeConfig};
-use crate::owner::Runtime;
+use crate::owner::{Maker, Runtime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::warn;
@@ -25,6 +26,7 @@ const NOBODYS: &str = "000000000000000000000000000000000000000000000000000000000
 /// All places where containers are known.
 pub(super) struct Sources {
     all: Vec<Source>,
+    users: UserEngines,
     api: Option<Arc<Api>>,
     none_said: AtomicBool,
 }
@@ -38,6 +40,8 @@ pub(super) enum Verdict {
     NotThere,
     /// Some of those did not answer, or are not there yet.
     Unsure,
+    /// There is nobody to ask, or not yet.
+    NoneThere,
 }
 
 /// What some of them said who do not know the container.
@@ -76,56 +80,42 @@ impl Sources {
         }
         Self {
             all,
+            users: UserEngines::new(roots),
             api,
             none_said: AtomicBool::new(false),
         }
     }
 
-    /// Asks one after the other until one knows the container `id`: first those of the runtime `hint`.
-    pub(super) async fn ask(&self, id: &str, hint: Option<Runtime>) -> Verdict {
-        let is_hinted = |source: &&Source| hint.is_some() && source.of == hint;
-        let hinted = self.all.iter().filter(is_hinted);
-        let others = self.all.iter().filter(|source| !is_hinted(source));
-        let (mut by_hinted, mut by_others) = (Answers::default(), Answers::default());
-        for source in hinted.chain(others) {
-            let answers = if is_hinted(&source) {
-                &mut by_hinted
-            } else {
-                &mut by_others
+    /// Asks one after the other until one knows the container `id`.
+    pub(super) async fn ask(&self, id: &str, maker: Maker) -> Verdict {
+        if let Some(user) = maker.user {
+            return match ask_each(&*self.users.of(user), id, maker.runtime).await {
+                // Of what a pod is only the host's own runtimes are believed.
+                Verdict::Found(info) => Verdict::Found(ContainerInfo { pod: None, ..info }),
+                other => other,
             };
-            match source.ask(id).await {
-                Finding::Found(info) => return Verdict::Found(self.completed(info).await),
-                Finding::NotThere => answers.no = true,
-                Finding::Failed => answers.failed = true,
-                Finding::Absent => {}
-            }
         }
-        let is_any = |answers: &Answers| answers.no || answers.failed;
-        if !is_any(&by_hinted)
-            && !is_any(&by_others)
-            && !self.none_said.swap(true, Ordering::Relaxed)
-        {
-            warn!(
+        let verdict = ask_each(&self.all, id, maker.runtime).await;
+        match verdict {
+            Verdict::Found(info) => return Verdict::Found(self.completed(info).await),
+            Verdict::NoneThere if !self.none_said.swap(true, Ordering::Relaxed) => warn!(
                 "there are containers but no runtime at its usual place, so they go by their ids: name its socket by \
                  --containerd-socket, --crio-socket, --docker-socket or --podman-socket"
-            );
+            ),
+            _ => {}
         }
-        let is_sure = match hint {
-            // A path in the host's cgroups says that there is such a runtime: if it does not answer yet, it may later.
-            Some(_) => by_hinted.no && !by_hinted.failed,
-            None => by_others.no && !by_others.failed,
-        };
-        if is_sure {
-            Verdict::NotThere
-        } else {
-            Verdict::Unsure
-        }
+        verdict
     }
 
     /// Asks each that is there about a container that nobody has.
     pub(super) async fn try_each(&self) {
         for source in &self.all {
             source.ask(NOBODYS).await;
+        }
+        for user in self.users.there() {
+            for engine in &*self.users.of(user) {
+                engine.ask(NOBODYS).await;
+            }
         }
     }
 
@@ -151,6 +141,42 @@ impl Sources {
     }
 
     pub(super) fn trouble(&self) -> Vec<SourceTrouble> {
-        self.all.iter().map(Source::trouble).collect()
+        let all = self.all.iter().map(Source::trouble);
+        all.chain(self.users.trouble()).collect()
+    }
+}
+
+/// Asks one after the other until one knows the container `id`: first those of the runtime `hint`.
+async fn ask_each(sources: &[Source], id: &str, hint: Option<Runtime>) -> Verdict {
+    let is_hinted = |source: &&Source| hint.is_some() && source.of == hint;
+    let hinted = sources.iter().filter(is_hinted);
+    let others = sources.iter().filter(|source| !is_hinted(source));
+    let (mut by_hinted, mut by_others) = (Answers::default(), Answers::default());
+    for source in hinted.chain(others) {
+        let answers = if is_hinted(&source) {
+            &mut by_hinted
+        } else {
+            &mut by_others
+        };
+        match source.ask(id).await {
+            Finding::Found(info) => return Verdict::Found(info),
+            Finding::NotThere => answers.no = true,
+            Finding::Failed => answers.failed = true,
+            Finding::Absent => {}
+        }
+    }
+    let is_any = |answers: &Answers| answers.no || answers.failed;
+    if !is_any(&by_hinted) && !is_any(&by_others) {
+        return Verdict::NoneThere;
+    }
+    let is_sure = match hint {
+        // A path in the host's cgroups says that there is such a runtime: if it does not answer yet, it may later.
+        Some(_) => by_hinted.no && !by_hinted.failed,
+        None => by_others.no && !by_others.failed,
+    };
+    if is_sure {
+        Verdict::NotThere
+    } else {
+        Verdict::Unsure
     }
 }

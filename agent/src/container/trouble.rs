@@ -14,7 +14,8 @@ const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How the asking of one source goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SourceTrouble {
-    /// Name of the source: `containerd`, `crio`, `docker`, `docker_state`, `podman`, `podman_state`, `kubernetes`.
+    /// Name of the source: `containerd`, `crio`, `docker`, `docker_state`, `podman`, `podman_state`, `kubernetes`,
+    /// `docker_rootless`, `podman_rootless`.
     pub(crate) source: &'static str,
     /// How often it was asked, where there was one.
     pub(crate) asked: u64,
@@ -78,7 +79,11 @@ impl Health {
         // What it says of one container says nothing of the others, and a container can make it too long.
         if matches!(
             error,
-            AskError::Hangs | AskError::Broken(..) | AskError::Denied(_) | AskError::Forbidden(_)
+            AskError::Hangs
+                | AskError::Broken(..)
+                | AskError::Denied(_)
+                | AskError::Foreign(..)
+                | AskError::Forbidden(_)
         ) {
             let rest = Duration::from_secs(1 << state.silent.min(4)).min(LONGEST_REST);
             state.silent = state.silent.saturating_add(1);

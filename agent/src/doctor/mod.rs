@@ -3,6 +3,7 @@
 mod cgroups;
 mod destinations;
 mod directories;
+mod host;
 mod kernel_names;
 mod privileges;
 mod runtimes;
@@ -76,6 +77,7 @@ pub(crate) async fn examine(
     privileges::examine().into_iter().for_each(&mut tell);
     tell(sampling::examine(args));
     tell(kernel_names::examine());
+    host::examine().into_iter().for_each(&mut tell);
     tell(cgroups::examine());
     let runtimes = RuntimeConfig::new(&args.runtimes);
     runtimes::examine(&runtimes)

@@ -2,20 +2,21 @@
 //!
 //! ```text
 //!                 ┌──────────────── memory ────────────────┐
-//!  submit ──► queue ──► admitted by the pace ──► in flight ─┴─► stored, refused for good, unknown: its one fate
+//!  given  ──► queue ──► admitted by the pace ──► in flight ─┴─► stored, refused for good, unknown: its one fate
 //!               │                 ▲                 │
 //!               │                 │ live first      │ not now, or no answer yet
 //!               ▼                 │                 ▼
-//!             ══╪═══════════ disk (spool) ══════════╪══   at once while the server is in trouble: it has taken nothing for 0.8 s,
-//!               └─────────────────┴─────────────────┘     or has let a push wait for that long
+//!             ══╪═══════════ disk (spool) ══════════╪══   at once while the server is in trouble: it has not taken what it was sent last,
+//!               └─────────────────┴─────────────────┘     or has let a push wait for 0.8 s
 //! ```
 //!
 //! While the server takes profiles, nothing is on disk. What is put there while it is in flight is there as "may be stored". In an outage one
 //! profile at a time is sent, to see whether it is over: that which has been tried least, so that none uses up its tries while nothing is taken.
 //! A disk that fails leaves profiles in memory. While profiles wait in the queue for their host's turn, somebody looks whether the server is there at
-//! all, so that they are on disk in time if it is not.
+//! all, so that they are on disk in time if it is not. What is provisional is never sent, but lies on disk in an outage, too.
 
 mod choose;
+mod provisional;
 mod rescue;
 
 use super::disk::Disk;
@@ -26,9 +27,11 @@ use super::retry::{Decision, Outcome, decide};
 use super::sender::Sender;
 use super::spool::{Sent, Settled};
 use leaky_bucket::AcquireOwned;
+use provisional::Provisional;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -43,6 +46,7 @@ pub(super) struct Courier {
     waiting: VecDeque<Parcel>,
     /// Taken from disk, to be sent.
     backlog: VecDeque<Parcel>,
+    provisional: Provisional,
     admission: Option<(Parcel, Pin<Box<AcquireOwned>>)>,
     flights: BTreeMap<u64, Flight>,
     pushes: JoinSet<(u64, Outcome)>,
@@ -77,6 +81,7 @@ impl Courier {
             disk,
             waiting: VecDeque::new(),
             backlog: VecDeque::new(),
+            provisional: Provisional::default(),
             admission: None,
             flights: BTreeMap::new(),
             pushes: JoinSet::new(),
@@ -90,9 +95,13 @@ impl Courier {
     pub(super) async fn run(mut self, halt: Arc<Notify>) {
         loop {
             self.disk.open().await;
-            if self.is_in_trouble(Instant::now()) {
+            let in_trouble = self.is_in_trouble(Instant::now());
+            let keeps = &self.sender.keeps_provisional;
+            keeps.store(in_trouble, Ordering::Relaxed);
+            if in_trouble {
                 self.rescue().await;
             }
+            self.forget_replaced().await;
             if self.admission.is_none()
                 && let Some(parcel) = self.next().await
             {
@@ -105,7 +114,10 @@ impl Courier {
             match self.event(&halt).await {
                 Event::Admitted => self.push(),
                 Event::Ended(number, outcome) => self.ended(number, outcome).await,
-                Event::Submitted => self.look(),
+                Event::Submitted => {
+                    self.learn_provisional();
+                    self.look();
+                }
                 Event::Looked(outcome) => self.looked(outcome),
                 Event::Other => {}
                 Event::Halt => break,
@@ -208,8 +220,10 @@ impl Courier {
 
     /// Looks whether the server is there, if it will be some time until something is sent.
     fn look(&mut self) {
+        let due = self.queue.due();
         let now = Instant::now();
-        let waits = self.queue.due().is_some_and(|due| due > now);
+        let is_later = due.is_some_and(|due| due > now);
+        let waits = is_later || self.provisional.is_at_risk();
         if waits && self.looks.is_empty() && self.health.out_since().is_none() {
             let sender = Arc::clone(&self.sender);
             self.looks
@@ -275,10 +289,9 @@ impl Courier {
         let mut times = Vec::from_iter(self.disk.opens_at());
         if self.disk.is_wanted()
             && self.is_at_risk()
-            && let Some(since) = self.trouble_since()
+            && let Some(from) = self.trouble_from()
         {
-            let paused = self.disk.paused_until();
-            times.push(paused.unwrap_or(now).max(since + rescue::PATIENCE));
+            times.push(self.disk.paused_until().unwrap_or(now).max(from));
         }
         let probe_at = self.health.probe_at().unwrap_or(now);
         if self.admission.is_none() && self.may_send(probe_at) {

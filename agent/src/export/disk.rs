@@ -91,7 +91,12 @@ impl Disk {
 
     /// How much goes into one file, bytes: a small spool drops a quarter of it at a time, and not all.
     pub(super) fn file_bytes(&self) -> usize {
-        usize::try_from(self.config.most_bytes / 4).map_or(FILE_BYTES, |most| most.min(FILE_BYTES))
+        self.most_provisional().min(FILE_BYTES)
+    }
+
+    /// How much may be provisional, bytes: it is in one file.
+    pub(super) fn most_provisional(&self) -> usize {
+        usize::try_from(self.config.most_bytes / 4).unwrap_or(usize::MAX)
     }
 
     /// Whether it is large enough for this one.
@@ -119,12 +124,18 @@ impl Disk {
         self.waiting
     }
 
-    /// Puts parcels on disk; nothing is there if this says no. Those with `true` are on their way to the server.
-    pub(super) async fn append(&mut self, parcels: &[(Parcel, bool)]) -> Option<Vec<Ticket>> {
-        let entrusted: Vec<_> = parcels
+    /// Puts parcels on disk, and behind them all that is provisional; nothing is there if this says no. Those with `true` are on their way
+    /// to the server.
+    pub(super) async fn append(
+        &mut self,
+        parcels: &[(Parcel, bool)],
+        provisional: &[Parcel],
+    ) -> Option<Vec<Ticket>> {
+        let to_be_sent = parcels
             .iter()
-            .map(|(parcel, is_on_its_way)| parcel.pack(*is_on_its_way))
-            .collect();
+            .map(|(parcel, is_on_its_way)| parcel.pack(*is_on_its_way));
+        let provisional = provisional.iter().map(|parcel| parcel.pack(false));
+        let entrusted: Vec<_> = to_be_sent.chain(provisional).collect();
         let forget = |spool: &mut Spool, tickets: Vec<Ticket>| {
             let done: Vec<_> = tickets.into_iter().map(Settled::done).collect();
             let _ = spool.settle(&done);
@@ -298,7 +309,7 @@ mod tests {
         let now = 1_800_000_000_000_000_000;
         let parcel = Parcel::new(&profile_of_size(now, 100), "node", now).unwrap();
         let parcels = [(parcel, true)];
-        let first = disk.append(&parcels).await.unwrap();
+        let first = disk.append(&parcels, &[]).await.unwrap();
         let spool = disk.spool.clone().unwrap();
         let (release, released) = mpsc::channel::<()>();
         let (locked, is_locked) = mpsc::channel();
@@ -309,15 +320,15 @@ mod tests {
         });
         is_locked.recv().unwrap();
         let time = tokio::time::advance(PATIENCE + Duration::from_secs(1));
-        let (kept, ()) = tokio::join!(disk.append(&parcels), time);
+        let (kept, ()) = tokio::join!(disk.append(&parcels, &[]), time);
         assert!(kept.is_none());
-        assert!(disk.append(&parcels).await.is_none());
+        assert!(disk.append(&parcels, &[]).await.is_none());
         disk.settle(vec![Settled::done(first[0])]).await;
         drop(release);
         holder.join().unwrap();
         disk.hung.take().unwrap().await.unwrap();
         // What was learned meanwhile is written down with the next.
-        let second = disk.append(&parcels).await.unwrap();
+        let second = disk.append(&parcels, &[]).await.unwrap();
         disk.settle(vec![Settled::done(second[0])]).await;
         assert_eq!(lock(disk.spool.as_ref().unwrap()).bytes(), 0);
     }

@@ -1,9 +1,9 @@
 //! Profiles on their way to Pyroscope.
 //!
 //! ```text
-//!         ┌─► courier of a server: queue, pace, client, retry, spool ─► one fate: stored, dropped for a reason, unknown
-//! submit ─┤                                                             (all three counted)
-//!         └─► courier of another, which knows nothing of the first
+//!            ┌─► courier of a server: queue, pace, client, retry, spool ─► one fate: stored, dropped for a reason, unknown
+//! hand over ─┤                                                             (all three counted)
+//!            └─► courier of another, which knows nothing of the first
 //! ```
 //!
 //! The sampling side hands over and never waits. Pyroscope answers 200 to much that it does not keep, keeps what it did not answer, and does
@@ -41,7 +41,7 @@ use courier::Courier;
 use disk::Disk;
 use queue::Queue;
 use sender::{Sender, Server};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
@@ -109,6 +109,7 @@ impl Exporter {
             metrics,
             complaints,
             abandoned: AtomicU64::new(0),
+            keeps_provisional: AtomicBool::new(false),
             limits,
         });
         let queue = Arc::new(Queue::new(sender.limits.queue_bytes));
@@ -124,11 +125,21 @@ impl Exporter {
         }
     }
 
-    /// Hands over the profiles of an interval. Never waits, and may be called from any thread.
-    pub(crate) fn submit(&self, batch: Vec<Arc<OwnerProfile>>) {
-        for profile in self.queue.push(batch, self.jitter) {
+    /// Hands over the profiles of an interval, and all that is provisional now: in whose place others will be handed over. Never waits, and
+    /// may be called from any thread.
+    pub(crate) fn hand_over(
+        &self,
+        batch: Vec<Arc<OwnerProfile>>,
+        provisional: Vec<Arc<OwnerProfile>>,
+    ) {
+        for profile in self.queue.push(batch, provisional, self.jitter) {
             self.sender.queue_full(&profile.owner.service_name);
         }
+    }
+
+    /// Whether what is provisional is put on disk now, because the server is in trouble.
+    pub(crate) fn keeps_provisional(&self) -> bool {
+        self.sender.keeps_provisional.load(Ordering::Relaxed)
     }
 
     /// Sends what is queued, for no longer than `limit`, and puts the rest on disk. Returns how many profiles that cut short: never sent, or

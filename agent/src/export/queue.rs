@@ -21,6 +21,8 @@ pub(super) struct Queue {
 struct State {
     waiting: VecDeque<(Instant, Arc<OwnerProfile>)>,
     bytes: usize,
+    /// What is provisional now, if nobody has learned of it yet.
+    provisional: Option<Vec<Arc<OwnerProfile>>>,
     closed: bool,
 }
 
@@ -46,15 +48,18 @@ impl Queue {
         }
     }
 
-    /// Appends `batch`, to be sent `delay` from now, and returns what was dropped for it: the oldest first.
+    /// Appends `batch`, to be sent `delay` from now, and returns what was dropped for it: the oldest first. `provisional` takes the place of
+    /// what was provisional before.
     pub(super) fn push(
         &self,
         batch: Vec<Arc<OwnerProfile>>,
+        provisional: Vec<Arc<OwnerProfile>>,
         delay: Duration,
     ) -> Vec<Arc<OwnerProfile>> {
         let due = Instant::now() + delay;
         let mut state = self.state();
         state.bytes += batch.iter().map(|profile| cost(profile)).sum::<usize>();
+        state.provisional = Some(provisional);
         state
             .waiting
             .extend(batch.into_iter().map(|profile| (due, profile)));
@@ -68,9 +73,17 @@ impl Queue {
         dropped
     }
 
-    /// The oldest profile, if it is due or need not be.
+    /// What is provisional now, if that has changed.
+    pub(super) fn provisional(&self) -> Option<Vec<Arc<OwnerProfile>>> {
+        self.state().provisional.take()
+    }
+
+    /// The oldest profile, if it is due or need not be. Nothing while it is not known what is provisional: it may have come in its place.
     pub(super) fn pop(&self, if_due: bool) -> Option<Arc<OwnerProfile>> {
         let mut state = self.state();
+        if state.provisional.is_some() {
+            return None;
+        }
         let (due, _) = state.waiting.front()?;
         if if_due && !state.closed && *due > Instant::now() {
             return None;
@@ -129,10 +142,11 @@ mod tests {
             .collect();
         let dropped: Vec<i64> = batches
             .into_iter()
-            .flat_map(|batch| queue.push(batch, Duration::ZERO))
+            .flat_map(|batch| queue.push(batch, vec![], Duration::ZERO))
             .map(|profile| profile.start_unix_nanos)
             .collect();
         assert_eq!(dropped, [0, 0, 0, 1, 1, 1, 2, 2]);
+        assert!(queue.pop(true).is_none() && queue.provisional().is_some());
         let held: Vec<i64> = std::iter::from_fn(|| queue.pop(true))
             .map(|profile| profile.start_unix_nanos)
             .collect();
@@ -145,9 +159,11 @@ mod tests {
         let queue = Queue::new(2 * (1000 + ENTRY_BYTES));
         let dropped = queue.push(
             (0..100).map(|at| profile_of_size(at, 1000)).collect(),
+            vec![],
             Duration::ZERO,
         );
         assert_eq!(dropped.len(), 98);
+        queue.provisional();
         assert_eq!(std::iter::from_fn(|| queue.pop(true)).count(), 2);
         assert_eq!(queue.bytes(), 0);
     }
@@ -158,8 +174,13 @@ mod tests {
         let queue = Queue::new(1 << 20);
         let begin = Instant::now();
         let start = |profile: Arc<OwnerProfile>| profile.start_unix_nanos;
-        queue.push(vec![profile_of_size(1, 10)], Duration::from_secs(5));
-        queue.push(vec![profile_of_size(2, 10)], Duration::from_secs(500));
+        queue.push(vec![profile_of_size(1, 10)], vec![], Duration::from_secs(5));
+        queue.push(
+            vec![profile_of_size(2, 10)],
+            vec![],
+            Duration::from_secs(500),
+        );
+        queue.provisional();
         assert_eq!(queue.due(), Some(begin + Duration::from_secs(5)));
         assert!(queue.pop(true).is_none());
         tokio::time::advance(Duration::from_secs(5)).await;

@@ -10,7 +10,7 @@ use super::retry::Outcome;
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use tokio::time::Instant;
 
 /// Sends the body of a push once.
@@ -44,6 +44,8 @@ pub(super) struct Sender {
     pub(super) complaints: Arc<Complaints>,
     /// Profiles that a shutdown cut short.
     pub(super) abandoned: AtomicU64,
+    /// What is provisional is put on disk now.
+    pub(super) keeps_provisional: AtomicBool,
 }
 
 impl Sender {

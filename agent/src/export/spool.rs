@@ -8,14 +8,19 @@
 //!
 //! The mark before a push is what makes "at most twice" true whenever this process or the host dies: who finds it knows that the server may
 //! have the profile. Nothing here is read into memory but what is about to be sent, and 32 bytes of each profile.
+//!
+//! What is provisional is so in the newest file alone: each file that comes takes the place of what is provisional in those before it, so that the
+//! renaming of one file puts others in its place, and there is no moment at which both count, or neither.
 
+mod choice;
 mod directory;
 mod format;
 mod segment;
 
+pub(super) use choice::{Order, Wanted};
 pub(super) use format::Sent;
 
-use directory::{Directory, is_damage};
+use directory::{Directory, Fault};
 use format::Record;
 use segment::{Segment, Slot};
 use std::collections::VecDeque;
@@ -90,33 +95,6 @@ pub(super) struct Ticket {
     slot: usize,
 }
 
-/// How much to take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) now: Instant,
-    /// Profiles that began before this are too old, nanoseconds since the Unix epoch.
-    pub(super) oldest: i64,
-    /// Profiles that began at this time or later are live.
-    pub(super) live: i64,
-    pub(super) profiles: usize,
-    /// Of payload; one profile may be more.
-    pub(super) bytes: usize,
-    pub(super) order: Order,
-}
-
-/// Which profiles are taken first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Order {
-    /// The oldest of those that are live, and no other.
-    Live,
-    /// Those that are live, then the oldest.
-    LiveFirst,
-    /// The oldest, but none that was tried.
-    Untried,
-    /// Those that were tried least.
-    LeastTried,
-}
-
 /// Profiles that are gone, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Losses {
@@ -151,53 +129,67 @@ impl Spool {
             losses: Losses::default(),
             directory,
         };
-        for number in spool.directory.numbers()? {
+        let numbers = spool.directory.numbers()?;
+        for number in &numbers {
+            let (number, is_newest) = (*number, Some(number) == numbers.last());
             spool.next_number = number.saturating_add(1);
-            match spool.adopt(number) {
-                Err(error) if is_damage(&error) => {
-                    // How many profiles it had is as unreadable as they are.
-                    spool.losses.corrupt += 1;
-                    // What cannot be removed is found again, and costs no more than this.
-                    let _ = spool.directory.remove(number);
-                }
-                other => other?,
+            match spool.adopt(number, is_newest) {
+                Ok(()) => {}
+                Err(error) => match Fault::of(error)? {
+                    Fault::File => {
+                        // How many profiles it had is as unreadable as they are.
+                        spool.losses.corrupt += 1;
+                        // What cannot be removed is found again, and costs no more than this.
+                        let _ = spool.directory.remove(number);
+                    }
+                    // It is there for the next start, which may be able to read it.
+                    Fault::Place => {}
+                },
             }
         }
+        spool.settle(&[])?;
         spool.make_room(0);
         Ok(spool)
     }
 
     /// Takes over a file that an earlier process has left.
-    fn adopt(&mut self, number: u64) -> io::Result<()> {
+    fn adopt(&mut self, number: u64, is_newest: bool) -> io::Result<()> {
         let file = self.directory.read(number)?;
-        let (mut entries, lost) = format::scan(&file)?;
+        let (entries, lost) = format::scan(&file)?;
         // What somebody has put behind the profiles is no reason to drop others for its size.
         let bytes = format::end(&entries);
         if file.metadata()?.len() > bytes {
             file.set_len(bytes)?;
         }
         self.losses.corrupt += lost as u64;
-        for entry in &mut entries {
-            // Nobody was left to write down the answer.
-            if entry.sent == Sent::Twice {
-                entry.sent = Sent::Done;
-                self.losses.unknown += 1;
-                entry.mark(&file, Sent::Done)?;
-            }
+        let mut slots: Vec<Slot> = entries.into_iter().map(Slot::of).collect();
+        for slot in &mut slots {
+            let entry = &mut slot.entry;
+            let sent = match entry.sent {
+                // Nobody was left to write down the answer.
+                Sent::Twice => {
+                    self.losses.unknown += 1;
+                    Sent::Done
+                }
+                // Nobody was left to put others in its place.
+                Sent::Provisional if is_newest => Sent::Never,
+                Sent::Provisional => Sent::Done,
+                _ => continue,
+            };
+            entry.sent = sent;
+            slot.is_marked = false;
         }
-        file.sync_data()?;
         let segment = Segment {
             number,
             bytes,
-            slots: entries.into_iter().map(Slot::of).collect(),
+            slots,
         };
         self.bytes += segment.bytes;
         self.segments.push_back(segment);
-        self.remove_done();
         Ok(())
     }
 
-    /// Puts profiles on disk, where they are when this returns. The oldest make room for them.
+    /// Puts profiles on disk, where they are when this returns, in the place of all that was provisional. The oldest make room for them.
     pub(super) fn append(&mut self, profiles: &[Entrusted]) -> io::Result<Vec<Ticket>> {
         let records: Vec<Record<'_>> = profiles
             .iter()
@@ -214,6 +206,7 @@ impl Spool {
         self.make_room(bytes.len() as u64);
         let number = self.next_number;
         self.directory.write(number, &bytes)?;
+        let replaced = self.provisional();
         self.next_number += 1;
         self.bytes += bytes.len() as u64;
         let slots = entries
@@ -230,12 +223,27 @@ impl Spool {
             bytes: bytes.len() as u64,
             slots: slots.collect(),
         });
+        // Before the new file may go: without it, they would count again. A disk that fails now had better keep the new ones all the same.
+        let _ = self.settle(&replaced);
         Ok((0..profiles.len())
             .map(|slot| Ticket {
                 segment: number,
                 slot,
             })
             .collect())
+    }
+
+    /// What others have come in the place of, once there is a newer file.
+    fn provisional(&self) -> Vec<Settled> {
+        let tickets = self.segments.iter().flat_map(|segment| {
+            let slots = segment.slots.iter().enumerate();
+            let provisional = slots.filter(|(_, slot)| slot.entry.sent == Sent::Provisional);
+            provisional.map(|(slot, _)| Ticket {
+                segment: segment.number,
+                slot,
+            })
+        });
+        tickets.map(Settled::done).collect()
     }
 
     /// Drops the oldest until `more` bytes fit.
@@ -273,7 +281,7 @@ impl Spool {
         let mut taken = Vec::new();
         for (at, slots) in self.choose(wanted) {
             if let Some(segment) = self.segments.get_mut(at) {
-                match segment.take(&slots, &self.directory, &mut self.losses) {
+                match segment.take(&slots, wanted.now, &self.directory, &mut self.losses) {
                     Ok(more) => taken.extend(more),
                     Err(error) if taken.is_empty() => return Err(error),
                     // What was taken is marked, and must be sent; the error comes again.
@@ -285,81 +293,23 @@ impl Spool {
         Ok(taken)
     }
 
-    /// The places of segments, and of slots in them.
-    fn choose(&mut self, wanted: Wanted) -> Vec<(usize, Vec<usize>)> {
-        let mut candidates = Vec::new();
-        for (at, segment) in self.segments.iter_mut().enumerate() {
-            for (place, slot) in segment.slots.iter_mut().enumerate() {
-                if !slot.waits() {
-                    continue;
-                }
-                if slot.entry.start < wanted.oldest {
-                    self.losses.aged(slot.entry.sent);
-                    // Its file goes when all of it is done, and is as old as this one.
-                    slot.entry.sent = Sent::Done;
-                    continue;
-                }
-                if slot.not_before.is_some_and(|at| at > wanted.now) {
-                    continue;
-                }
-                let is_live = slot.entry.start >= wanted.live;
-                candidates.push((at, place, slot.tries(), is_live, slot.entry.length()));
-            }
-        }
-        match wanted.order {
-            Order::Live => candidates.retain(|(_, _, _, is_live, _)| *is_live),
-            Order::LiveFirst => candidates.sort_by_key(|(_, _, _, is_live, _)| !is_live),
-            Order::Untried => candidates.retain(|(_, _, tries, _, _)| *tries == 0),
-            Order::LeastTried => candidates.sort_by_key(|(_, _, tries, _, _)| *tries),
-        }
-        let mut chosen: Vec<(usize, Vec<usize>)> = Vec::new();
-        let mut bytes = 0;
-        for (at, place, _, _, length) in candidates.into_iter().take(wanted.profiles) {
-            bytes += length;
-            if bytes > wanted.bytes && !chosen.is_empty() {
-                break;
-            }
-            match chosen.last_mut() {
-                Some((last, places)) if *last == at => places.push(place),
-                _ => chosen.push((at, vec![place])),
-            }
-        }
-        chosen
-    }
-
     /// Writes down what came of profiles that were taken, or were on their way when they were put here. An error leaves what is known in
     /// memory as it should be, and on disk as it was.
     pub(super) fn settle(&mut self, outcomes: &[Settled]) -> io::Result<()> {
         for settled in outcomes {
             let segment = self.segment_mut(settled.ticket.segment);
             match segment.and_then(|segment| segment.slots.get_mut(settled.ticket.slot)) {
-                Some(slot) => {
-                    slot.entry.sent = settled.sent;
-                    slot.is_on_its_way = false;
-                    slot.strikes = settled.strikes;
-                    slot.not_before = settled.not_before;
-                }
+                Some(slot) => slot.settle(settled),
                 // It had to make room meanwhile.
                 None => self.losses.gone(settled.sent),
             }
         }
         let mut marked = Ok(());
-        for of_segment in outcomes.chunk_by(|a, b| a.ticket.segment == b.ticket.segment) {
-            let first = of_segment.first();
-            let segment = first.and_then(|settled| self.segment(settled.ticket.segment));
-            if let Some(segment) = segment {
-                marked = marked.and(segment.mark(of_segment, &self.directory));
-            }
+        for segment in self.segments.iter_mut().filter(|it| !it.is_marked()) {
+            marked = marked.and(segment.mark(&self.directory));
         }
         self.remove_done();
         marked
-    }
-
-    fn segment(&self, number: u64) -> Option<&Segment> {
-        let at = self
-            .segments
-            .binary_search_by_key(&number, |segment| segment.number);
-        self.segments.get(at.ok()?)
     }
 
     fn segment_mut(&mut self, number: u64) -> Option<&mut Segment> {
@@ -390,7 +340,7 @@ impl Losses {
         match sent {
             Sent::Never | Sent::Failed => self.spool_full += 1,
             Sent::Once | Sent::Twice => self.unknown += 1,
-            Sent::Done => {}
+            Sent::Provisional | Sent::Done => {}
         }
     }
 
@@ -399,7 +349,7 @@ impl Losses {
         match sent {
             Sent::Never | Sent::Failed => self.too_old += 1,
             Sent::Once | Sent::Twice => self.unknown += 1,
-            Sent::Done => {}
+            Sent::Provisional | Sent::Done => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use super::names::{Namer, Names, Naming, keep};
 use super::tally::ThreadTally;
 use super::trouble::NamingTrouble;
 use crate::sampling::{CaptureId, Sample, Window};
-use bpf::{Counters, Outcome};
+use bpf::{Counters, Outcome, Word};
 use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,16 +85,13 @@ impl Assembler {
     }
 
     fn take(&mut self, window: &Window) {
-        let mut names = Names::new();
-        let words = window
-            .samples
-            .iter()
-            .flat_map(|sample| sample.stack.iter().copied());
         if window.kernel_changed {
             self.namer.kernel_has_changed();
         }
+        self.announce(window);
+        let mut names = Names::new();
         self.namer
-            .name(&mut names, words, &window.files, &window.functions);
+            .name(&mut names, words(window), &window.files, &window.functions);
         for capture in &window.captures {
             self.add_to_capture(*capture, window, &names);
         }
@@ -103,6 +100,19 @@ impl Assembler {
         }
         if let Some(intervals) = &mut self.intervals {
             intervals.add(window, names);
+        }
+    }
+
+    /// Names may take seconds. Where profiles are kept on disk now, this interval shall be there before.
+    fn announce(&mut self, window: &Window) {
+        if let Some(intervals) = &mut self.intervals
+            && window.closes_interval
+            && intervals.is_announced()
+        {
+            let known = self
+                .namer
+                .known(words(window), &window.files, &window.functions);
+            intervals.announce(window, known);
         }
     }
 
@@ -143,4 +153,9 @@ impl Assembler {
             });
         }
     }
+}
+
+fn words(window: &Window) -> impl Iterator<Item = Word> {
+    let stacks = window.samples.iter().map(|sample| &sample.stack);
+    stacks.flat_map(|stack| stack.iter().copied())
 }

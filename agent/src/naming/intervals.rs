@@ -23,13 +23,18 @@ pub(crate) enum Delivery {
         /// What it has counted, by what is known of its owners at the moment.
         profiles: Profiles,
     },
+    /// An interval is over, and its names are looked for.
+    Closing {
+        /// What it has counted, by what is known of owners and names at the moment: to be kept until others come in its place.
+        provisional: Vec<Arc<OwnerProfile>>,
+    },
     /// An interval is over: its profiles take the place of those of its windows.
     Interval {
         /// When, and for how long.
         span: Span,
         /// What its windows have counted.
         profiles: Vec<Arc<OwnerProfile>>,
-        /// The rest, by what is known of its owners at the moment: to be looked at, and not to be kept.
+        /// The rest, by what is known of its owners at the moment: to be looked at, and to be kept until others come in its place.
         provisional: Vec<Arc<OwnerProfile>>,
     },
     /// Owners of an interval that was over before have become known.
@@ -48,6 +53,9 @@ pub(crate) enum Delivery {
 /// Takes what is ready, without making the assembler wait.
 pub(crate) type Deliver = Box<dyn FnMut(Delivery) + Send>;
 
+/// Whether somebody keeps what is provisional now.
+pub(crate) type IsKept = Box<dyn Fn() -> bool + Send>;
+
 /// The interval under way, and what waits of the one before.
 pub(crate) struct Intervals {
     period: u64,
@@ -55,6 +63,7 @@ pub(crate) struct Intervals {
     min_share: f64,
     places: Places,
     deliver: Deliver,
+    is_kept: IsKept,
     current: IdentityTally,
     held: Option<Held>,
     /// Profiles that were left out.
@@ -70,13 +79,20 @@ struct Held {
 
 impl Intervals {
     /// Nothing has been counted yet. `period` is the CPU time of one sample in nanoseconds.
-    pub(crate) fn new(owners: Owners, bounds: Bounds, period: u64, deliver: Deliver) -> Self {
+    pub(crate) fn new(
+        owners: Owners,
+        bounds: Bounds,
+        period: u64,
+        deliver: Deliver,
+        is_kept: IsKept,
+    ) -> Self {
         Self {
             period,
             owners,
             min_share: bounds.min_share,
             places: Places::new(bounds.max_owners),
             deliver,
+            is_kept,
             current: IdentityTally::default(),
             held: None,
             unsound: 0,
@@ -90,18 +106,33 @@ impl Intervals {
         trouble.unsound = self.unsound;
     }
 
+    /// Whether intervals are announced.
+    pub(super) fn is_announced(&self) -> bool {
+        (self.is_kept)()
+    }
+
+    /// Delivers the interval that ends with `window` before that is added, by the names that are `known`.
+    pub(super) fn announce(&mut self, window: &Window, known: Names) {
+        // It has waited for an interval, and does not wait for names.
+        self.release(Patience::Over);
+        let mut tally = self.current.clone();
+        tally.add_window(window);
+        for (word, name) in &known {
+            keep(&mut tally.names, *word, name);
+        }
+        let seeming = self.glance(tally, self.min_share);
+        let provisional = owner_profiles(&seeming, self.period).profiles;
+        (self.deliver)(Delivery::Closing { provisional });
+    }
+
     /// Adds a window whose words have these names.
     pub(super) fn add(&mut self, window: &Window, names: Names) {
         let mut tally = IdentityTally {
             names,
             ..IdentityTally::default()
         };
-        for tally in [&mut tally, &mut self.current] {
-            tally.extend(window.start_unix_nanos, window.duration);
-            for sample in &window.samples {
-                tally.add(sample);
-            }
-        }
+        tally.add_window(window);
+        self.current.add_window(window);
         for (word, name) in &tally.names {
             keep(&mut self.current.names, *word, name);
         }
@@ -126,8 +157,7 @@ impl Intervals {
         let profiles = if window.closes_interval {
             Profiles::default()
         } else {
-            let mut places = self.places.clone();
-            counted(self.glance(tally, self.min_share, &mut places), self.period)
+            counted(self.glance(tally, self.min_share), self.period)
         };
         (self.deliver)(Delivery::Window {
             span,
@@ -196,9 +226,9 @@ impl Intervals {
     }
 
     /// How it looks now, which decides nothing.
-    fn glance(&mut self, tally: IdentityTally, min_share: f64, places: &mut Places) -> OwnerTally {
-        let owners = &mut self.owners;
-        assign(tally, owners, Patience::Glance, min_share, places).owners
+    fn glance(&mut self, tally: IdentityTally, min_share: f64) -> OwnerTally {
+        let (owners, mut places) = (&mut self.owners, self.places.clone());
+        assign(tally, owners, Patience::Glance, min_share, &mut places).owners
     }
 
     /// Keeps what waits, and returns how it looks meanwhile.
@@ -207,8 +237,7 @@ impl Intervals {
         if tally.stacks.is_empty() {
             return Vec::new();
         }
-        // Under their own names, whatever places there are: they may still get one.
-        let seeming = self.glance(tally.clone(), 0.0, &mut Places::new(usize::MAX));
+        let seeming = self.glance(tally.clone(), 0.0);
         let profiles = self.encode(&seeming);
         let shown = profiles.clone();
         self.held = Some(Held { tally, shown });

@@ -30,6 +30,13 @@ pub(crate) struct Naming {
     pub(crate) debuginfod: Option<Debuginfod>,
 }
 
+/// Words that stand for places in code.
+#[derive(Default)]
+struct Places {
+    by_file: HashMap<FileId, Vec<(Word, u32)>>,
+    kernel: Vec<(Word, u64)>,
+}
+
 /// Keeps the name of a word, which may have been asked for in vain before: a name once given stays.
 pub(super) fn keep(names: &mut Names, word: Word, name: &Arc<Symbolized>) {
     let known = names.entry(word).or_insert_with(|| Arc::clone(name));
@@ -83,8 +90,61 @@ impl Namer {
         files: &HashMap<FileId, Arc<MappedFile>>,
         functions: &HashMap<Word, Arc<str>>,
     ) {
-        let mut by_file: HashMap<FileId, Vec<(Word, u32)>> = HashMap::new();
-        let mut kernel = Vec::new();
+        let Places { by_file, kernel } = self.places(names, words, functions);
+        self.name_in_files(names, by_file, files);
+        self.name_in_kernel(names, kernel);
+        for failure in self.symbolizer.take_failures() {
+            self.trouble.files.count(&failure.error);
+            tracing::debug!("{}: {}", failure.module, failure.error);
+        }
+        if let Some(error) = self.symbolizer.take_start_error() {
+            tracing::warn!(
+                "cannot start the process that reads symbols, so new places in files have no names: {error}"
+            );
+        }
+        self.trouble.worker = self.symbolizer.worker_stats();
+    }
+
+    /// The names of `words` that are there without reading a file; others are called by their offsets.
+    pub(super) fn known(
+        &mut self,
+        words: impl Iterator<Item = Word>,
+        files: &HashMap<FileId, Arc<MappedFile>>,
+        functions: &HashMap<Word, Arc<str>>,
+    ) -> Names {
+        let mut names = Names::new();
+        let places = self.places(&mut names, words, functions);
+        for (file, words) in places.by_file {
+            let Some(file) = files.get(&file) else {
+                continue;
+            };
+            let offsets = words.iter().map(|(_, offset)| file.offset(*offset));
+            let offsets: Vec<u64> = offsets.collect();
+            names.extend(by_offset(file, &words));
+            if let Ok(module) = file.module(Duration::ZERO) {
+                let known = self.symbolizer.known(&module, &offsets);
+                let words = words.iter().map(|(word, _)| *word);
+                names.extend(
+                    words
+                        .zip(known)
+                        .filter_map(|(word, name)| Some((word, name?))),
+                );
+            }
+        }
+        let addresses: Vec<u64> = places.kernel.iter().map(|(_, address)| *address).collect();
+        let named = self.kernel.name(&mut self.symbolizer, &addresses);
+        names.extend(places.kernel.iter().map(|(word, _)| *word).zip(named));
+        names
+    }
+
+    /// Names those of `words` that are no places in code, and returns the others that `names` does not have yet.
+    fn places(
+        &self,
+        names: &mut Names,
+        words: impl Iterator<Item = Word>,
+        functions: &HashMap<Word, Arc<str>>,
+    ) -> Places {
+        let mut places = Places::default();
         let mut seen = HashSet::new();
         for word in words {
             if !seen.insert(word) || names.contains_key(&word) {
@@ -92,9 +152,9 @@ impl Namer {
             }
             match word.place() {
                 Place::File { file, offset } => {
-                    by_file.entry(file).or_default().push((word, offset))
+                    places.by_file.entry(file).or_default().push((word, offset));
                 }
-                Place::Kernel(address) => kernel.push((word, address)),
+                Place::Kernel(address) => places.kernel.push((word, address)),
                 Place::Outcome(outcome) => {
                     if let Some(text) = outcome.frame() {
                         names.insert(word, self.note(text));
@@ -119,18 +179,7 @@ impl Namer {
                 }
             }
         }
-        self.name_in_files(names, by_file, files);
-        self.name_in_kernel(names, kernel);
-        for failure in self.symbolizer.take_failures() {
-            self.trouble.files.count(&failure.error);
-            tracing::debug!("{}: {}", failure.module, failure.error);
-        }
-        if let Some(error) = self.symbolizer.take_start_error() {
-            tracing::warn!(
-                "cannot start the process that reads symbols, so new places in files have no names: {error}"
-            );
-        }
-        self.trouble.worker = self.symbolizer.worker_stats();
+        places
     }
 
     fn name_in_files(
@@ -177,7 +226,7 @@ impl Namer {
         }
     }
 
-    /// Calls places in a file that could not be opened by their offsets: these stand for ELF addresses, which its headers would have told.
+    /// Calls places in a file that could not be opened by their offsets.
     fn leave_unnamed(
         &mut self,
         names: &mut Names,
@@ -191,14 +240,7 @@ impl Namer {
             "{} cannot be named: {reason}",
             String::from_utf8_lossy(file.path())
         );
-        let (mapping, name) = (pseudo_mapping(&file.name()), file.name());
-        names.extend(words.iter().map(|(word, offset)| {
-            let offset = file.offset(*offset);
-            (
-                *word,
-                bare(&mapping, offset, &format!("{name}+{offset:#x}")),
-            )
-        }));
+        names.extend(by_offset(file, words));
     }
 
     fn name_in_kernel(&mut self, names: &mut Names, mut words: Vec<(Word, u64)>) {
@@ -220,6 +262,19 @@ fn worker() -> Launch {
         program: "/proc/self/exe".into(),
         arguments: vec![WORKER.into()],
     }
+}
+
+/// Names by offsets in a file: these stand for ELF addresses, which its headers would have told.
+fn by_offset(
+    file: &MappedFile,
+    words: &[(Word, u32)],
+) -> impl Iterator<Item = (Word, Arc<Symbolized>)> {
+    let (mapping, name) = (pseudo_mapping(&file.name()), file.name());
+    words.iter().map(move |(word, offset)| {
+        let offset = file.offset(*offset);
+        let name = format!("{name}+{offset:#x}");
+        (*word, bare(&mapping, offset, &name))
+    })
 }
 
 fn pseudo_mapping(name: &str) -> Arc<Mapping> {

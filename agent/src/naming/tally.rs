@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use crate::owner::{Identity, Owner};
-use crate::sampling::Sample;
+use crate::sampling::{Sample, Window};
 use bpf::{Thread, ThreadNames, Word};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -101,6 +101,14 @@ impl OwnerTally {
 }
 
 impl IdentityTally {
+    /// Adds the samples of a window, but not their names.
+    pub(super) fn add_window(&mut self, window: &Window) {
+        self.extend(window.start_unix_nanos, window.duration);
+        for sample in &window.samples {
+            self.add(sample);
+        }
+    }
+
     pub(super) fn extend(&mut self, start_unix_nanos: i64, duration: Duration) {
         Span::extend(&mut self.span, start_unix_nanos, duration);
     }

@@ -2,6 +2,7 @@
 
 use super::label::label_text;
 use super::unit::unescape;
+use std::borrow::Cow;
 
 /// Length of the ids that every OCI runtime gives its containers, hex digits.
 const ID_LENGTH: usize = 64;
@@ -13,8 +14,8 @@ pub(crate) enum Container {
     Oci {
         /// 64 lower-case hex digits.
         id: String,
-        /// Who made it, where the path says so.
-        runtime: Option<Runtime>,
+        /// Who made it.
+        maker: Maker,
     },
     /// LXC or systemd-machined container (or a virtual machine of libvirt): it is known by name. Without it the services
     /// inside would be taken for the host's of the same name.
@@ -24,7 +25,26 @@ pub(crate) enum Container {
     },
 }
 
-/// Maker of a container.
+/// Who made a container, as far as the path tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Maker {
+    /// What made it.
+    pub(crate) runtime: Option<Runtime>,
+    /// In whose sessions: the user of a rootless engine.
+    pub(crate) user: Option<u32>,
+}
+
+impl Maker {
+    /// What its container `id` is remembered by. A user may give his cgroups any name, and what his engine tells counts for no other's.
+    pub(crate) fn key(self, id: &str) -> Cow<'_, str> {
+        match self.user {
+            Some(user) => format!("{user}:{id}").into(),
+            None => id.into(),
+        }
+    }
+}
+
+/// What makes containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Runtime {
     /// containerd, through CRI or nerdctl.
@@ -50,15 +70,15 @@ impl Runtime {
 }
 
 impl Container {
-    /// The container whose top cgroup is `component` (below `parent`).
-    pub(super) fn of(parent: &[u8], component: &[u8]) -> Option<Self> {
-        oci(parent, component).or_else(|| machine(parent, component))
+    /// The container whose top cgroup is `component` (below `parent`), in the sessions of `user`.
+    pub(super) fn of(parent: &[u8], component: &[u8], user: Option<u32>) -> Option<Self> {
+        oci(parent, component, user).or_else(|| machine(parent, component))
     }
 }
 
 /// `<64 hex>`, `<prefix>-<64 hex>`, `<prefix>-<64 hex>.scope`, and `<slice>:<prefix>:<64 hex>`: what runc makes of a path
 /// for systemd when it was told to use cgroupfs.
-fn oci(parent: &[u8], component: &[u8]) -> Option<Container> {
+fn oci(parent: &[u8], component: &[u8], user: Option<u32>) -> Option<Container> {
     let stem = component.strip_suffix(b".scope").unwrap_or(component);
     let (prefix, id) = stem.split_at_checked(stem.len().checked_sub(ID_LENGTH)?)?;
     if !id.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
@@ -78,7 +98,7 @@ fn oci(parent: &[u8], component: &[u8]) -> Option<Container> {
     };
     Some(Container::Oci {
         id: label_text(id),
-        runtime,
+        maker: Maker { runtime, user },
     })
 }
 

@@ -1,5 +1,6 @@
 //! Which of the host's cgroup hierarchies owners are read from.
 
+use crate::host;
 use anyhow::Context;
 use std::ffi::OsString;
 use std::fs::File;
@@ -33,9 +34,6 @@ pub(crate) struct CgroupMount {
 /// Inode number of the root of every hierarchy (kernel/cgroup/cgroup.c relies on it). A mount that shows something else shows a part:
 /// a bind mount as engines make for their containers, or what a cgroup namespace calls the root.
 const ROOT_INODE: u64 = 1;
-/// Processes whose root directory is the host's, where the agent sees its process ids: the first one and, if that lets nobody look at
-/// it, the parent of all kernel threads.
-const OF_HOST: [&str; 2] = ["/proc/1", "/proc/2"];
 
 /// Largest mount table that is read, bytes. Hosts with thousands of containers have about 5 MB.
 const MAX_MOUNTINFO: u64 = 32 << 20;
@@ -49,7 +47,7 @@ impl CgroupMount {
             return Ok(Some(own));
         }
         // Those of a container may all show no more than its own part.
-        Ok(OF_HOST.iter().find_map(|process| {
+        Ok(host::PROCESSES.iter().find_map(|process| {
             let root = Path::new(process).join("root");
             Self::in_mountinfo(&mountinfo(process).ok()?, &root, is_whole)
         }))

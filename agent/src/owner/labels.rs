@@ -219,8 +219,8 @@ fn name_by_cgroup(cgroup: &CgroupOwner, info: Option<&ContainerInfo>) -> Option<
     let container = container_name(cgroup, info).map(Cow::into_owned);
     let unit = || Some(cgroup.unit.as_ref()?.short_name().to_owned());
     let engine = || match cgroup.container.as_ref()? {
-        Container::Oci { id, runtime } => {
-            let engine = runtime.map_or("container", container::Runtime::name);
+        Container::Oci { id, maker } => {
+            let engine = maker.runtime.map_or("container", container::Runtime::name);
             Some(format!("{engine}-{}", short(id)))
         }
         Container::Machine { .. } => None,

@@ -26,7 +26,7 @@ mod unit;
 
 pub(crate) use cgroup_owner::CgroupOwner;
 pub(crate) use cgroups::Cgroups;
-pub(crate) use container::{Container, Runtime};
+pub(crate) use container::{Container, Maker, Runtime};
 pub(crate) use declaration::{Declaration, Declared};
 pub(crate) use hierarchy::{CgroupMount, Hierarchy};
 pub(crate) use identity::{Identity, Program, executable_name};

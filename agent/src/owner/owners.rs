@@ -1,6 +1,6 @@
 //! From identities to owners: what runtimes know of containers is asked for, rules are applied, and what was once said stays.
 
-use super::container::{Container, Runtime};
+use super::container::{Container, Maker};
 use super::identity::Place;
 use super::labels::{LabelConfig, Labels};
 use super::{Identity, Owner, Rule};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Says what is known of the container of this id, maker and realm, without making anyone wait.
-pub(crate) type Ask = Box<dyn Fn(&str, Option<Runtime>, &Arc<str>) -> Knowledge + Send>;
+pub(crate) type Ask = Box<dyn Fn(&str, Maker, &Arc<str>) -> Knowledge + Send>;
 
 /// What is done about a container of which a runtime has not said yet what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Owners {
     /// The owner of what is known by this (settled) identity.
     pub(crate) fn of(&mut self, identity: &Arc<Identity>, patience: Patience) -> Decision {
         let info = match container(identity) {
-            Some((id, runtime, realm)) => match self.settle(id, runtime, realm, patience) {
+            Some((id, maker, realm)) => match self.settle(id, maker, realm, patience) {
                 Entry::Known(info) => Some(info),
                 Entry::Unknown => None,
                 Entry::Asking => return Decision::Waits(self.look(identity, None).0),
@@ -98,17 +98,12 @@ impl Owners {
     }
 
     /// What counts of a container from now on; asking, if that is not decided yet.
-    fn settle(
-        &mut self,
-        id: &str,
-        runtime: Option<Runtime>,
-        realm: &Arc<str>,
-        patience: Patience,
-    ) -> Entry {
-        if let Some(settled) = self.containers.get(id) {
+    fn settle(&mut self, id: &str, maker: Maker, realm: &Arc<str>, patience: Patience) -> Entry {
+        let key = maker.key(id);
+        if let Some(settled) = self.containers.get(&key) {
             return settled.clone();
         }
-        let settled = match ((self.ask)(id, runtime, realm), patience) {
+        let settled = match ((self.ask)(id, maker, realm), patience) {
             (Knowledge::Known(info), _) => Entry::Known(info),
             (_, Patience::Glance) | (Knowledge::Asking, Patience::Wait) => return Entry::Asking,
             (Knowledge::Unknown, _) => {
@@ -129,7 +124,7 @@ impl Owners {
                 Entry::Unknown
             }
         };
-        self.containers.put(id, settled.clone());
+        self.containers.put(&key, settled.clone());
         settled
     }
 
@@ -157,11 +152,11 @@ impl Owners {
     }
 }
 
-/// The container that a runtime may know, who made it if that is known, and its realm.
-fn container(identity: &Identity) -> Option<(&str, Option<Runtime>, &Arc<str>)> {
+/// The container that a runtime may know, who made it, and its realm.
+fn container(identity: &Identity) -> Option<(&str, Maker, &Arc<str>)> {
     match &identity.place {
         Place::Cgroup(cgroup) => match &cgroup.container {
-            Some(Container::Oci { id, runtime }) => Some((id, *runtime, &cgroup.realm)),
+            Some(Container::Oci { id, maker }) => Some((id, *maker, &cgroup.realm)),
             _ => None,
         },
         _ => None,
@@ -176,7 +171,7 @@ fn fallen_back(id: &str, why: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CgroupOwner, Declaration, Declared, Program};
+    use super::super::{CgroupOwner, Declaration, Declared, Program, Runtime};
     use super::*;
     use crate::container::PodInfo;
     use std::sync::Mutex;
@@ -188,8 +183,9 @@ mod tests {
         let answer = Arc::new(Mutex::new(Knowledge::Asking));
         let ask = {
             let answer = Arc::clone(&answer);
-            Box::new(move |id: &str, runtime, realm: &Arc<str>| {
-                assert_eq!((id, runtime, &**realm), (ID, Some(Runtime::Docker), ID));
+            Box::new(move |id: &str, maker: Maker, realm: &Arc<str>| {
+                let asked = (id, maker.runtime, &**realm);
+                assert_eq!(asked, (ID, Some(Runtime::Docker), ID));
                 answer.lock().unwrap().clone()
             })
         };

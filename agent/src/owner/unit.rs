@@ -69,6 +69,14 @@ pub(super) fn is_user_manager(unit: &str) -> bool {
     unit.starts_with("user@")
 }
 
+/// Uid of the user whose manager this component is.
+pub(super) fn user_of_manager(component: &[u8]) -> Option<u32> {
+    let uid = component
+        .strip_prefix(b"user@")?
+        .strip_suffix(b".service")?;
+    std::str::from_utf8(uid).ok()?.parse().ok()
+}
+
 /// Undoes systemd's escaping: `\xNN` is the byte NN.
 pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());

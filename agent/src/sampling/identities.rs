@@ -54,10 +54,14 @@ impl Identities {
             // A removed one stays known: its last samples may not be drained yet.
             if let CgroupEvent::Created { id, path } = event {
                 let path = path.strip_prefix(b"/").unwrap_or(&path);
-                if let (Some(runtimes), Some(owner)) = (&self.runtimes, cgroups.created(id, path))
-                    && let Some(Container::Oci { id, runtime }) = &owner.container
+                let Some(owner) = cgroups.created(id, path) else {
+                    continue;
+                };
+                if let (Some(runtimes), Some(Container::Oci { id, maker })) =
+                    (&self.runtimes, &owner.container)
+                    && !is_users(path)
                 {
-                    runtimes.foresee(id, *runtime, &owner.realm);
+                    runtimes.foresee(id, *maker, &owner.realm);
                 }
             }
         }
@@ -112,6 +116,12 @@ impl Identities {
         };
         Identity::of(cgroup, program, declared)
     }
+}
+
+/// Whether a user's manager has made this cgroup: there users make as many as they like.
+fn is_users(path: &[u8]) -> bool {
+    let mut components = path.split(|byte| *byte == b'/');
+    components.any(|component| component.starts_with(b"user@"))
 }
 
 /// What the kernel program has to read for this hierarchy.

@@ -263,6 +263,70 @@ mod tests {
         }
     }
 
+    /// A whole answer with bytes changed, left out, put in and repeated: each is refused, or is an answer to what was asked, of texts that may
+    /// be shown, within its budget.
+    #[test]
+    fn damaged_messages() {
+        const BUDGET: usize = 1000;
+        let replies = TEXTS.into_iter().chain([
+            frame(0, 0),
+            frame(0, 1),
+            frame(1, 1),
+            Reply::Fault(Fault::DebugInfo("a part of them is damaged")),
+            Reply::Symbols(2),
+            frame(0, 1),
+            Reply::Text("inlined"),
+            frame(2, 2),
+            end(70_000),
+        ]);
+        let whole: Vec<u8> = replies
+            .flat_map(|reply| postcard::to_allocvec(&reply).unwrap())
+            .collect();
+        let mut state = 0x7468_6572_u64;
+        // xorshift64*: the same on every run.
+        let mut random = |below: usize| {
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below
+        };
+        let (mut taken, mut ended) = (0, 0);
+        for _ in 0..50_000 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random(3) {
+                let begin = random(bytes.len());
+                let piece = begin..bytes.len().min(begin + 1 + random(8));
+                let byte = [0, 1, 3, 0x7f, 0x80, 0xff, random(256) as u8][random(7)];
+                match random(4) {
+                    0 => bytes[begin] = byte,
+                    1 => bytes.insert(begin, byte),
+                    2 => drop(bytes.drain(piece)),
+                    _ => bytes.extend_from_within(piece),
+                }
+            }
+            let (mut answer, mut names) = (Answer::to(3, BUDGET), Names::default());
+            if answer.take(&bytes, &mut names).is_err() {
+                continue;
+            }
+            taken += 1;
+            ended += usize::from(answer.end.is_some());
+            assert!(answer.found.len() == 3 && answer.cost <= BUDGET);
+            assert!(answer.end.is_none() || answer.has_symbols);
+            assert!(answer.faults.len() <= MOST_FAULTS);
+            let found = answer.found.iter().flatten().flatten();
+            let frames: Vec<&frame::Frame> = found.flat_map(|frames| frames.iter()).collect();
+            assert!(frames.len() * FRAME_COST <= answer.cost);
+            let texts = frames.iter().flat_map(|frame| {
+                let names = [&frame.name, &frame.system_name];
+                names.into_iter().chain(&frame.file)
+            });
+            let is_shown = |text: &Arc<str>| (1..=LONGEST_SHOWN).contains(&text.len());
+            assert!({ texts }.all(is_shown));
+        }
+        assert!((2000..48_000).contains(&taken), "{taken}");
+        assert!(ended > 1000, "{ended}");
+    }
+
     /// Bytes that are no message at all, names that are no UTF-8 among them.
     #[test]
     fn bytes_are_no_answer() {

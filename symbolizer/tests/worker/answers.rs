@@ -53,9 +53,12 @@ fn files_that_it_could_not_open_are_named() {
     let _alone = alone();
     let workshop = Workshop::new();
     let c = format!("{C}\nint main(int argc, char **argv) {{ return exported(argc); }}\n");
-    // Not Rust: of functions that the linker has made one, each reader names another.
-    for (compiler, source) in [("cc", &*c), ("c++", CPP)] {
-        let program = workshop.compile(compiler, source, compiler, &["-O2", "-g"]);
+    for (compiler, source, optimized) in [
+        ("cc", &*c, "-O2"),
+        ("c++", CPP, "-O2"),
+        ("rustc", RUST, "-O"),
+    ] {
+        let program = workshop.compile(compiler, source, compiler, &[optimized, "-g"]);
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
         let image = fs::read(&program).unwrap();
         let module = open(&program);

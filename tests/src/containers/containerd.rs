@@ -10,6 +10,7 @@ use super::cri::{
 use super::grpc::call;
 use super::state::{Daemon, State, remove_cgroup};
 use super::{Wanted, image, installed};
+use crate::cgroup::Cgroup;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -139,6 +140,11 @@ impl Containerd {
         let made: Container = self.call(CREATE_CONTAINER, &request);
         let _: Nothing = self.call(START_CONTAINER, &made);
         made.id
+    }
+
+    /// The processes of a container in a pod.
+    pub fn processes(&self, pod: &Pod<'_>, id: &str) -> Vec<u32> {
+        Cgroup::processes(&format!("{}/{id}", cgroup_of(pod)))
     }
 
     /// Runs a container as nerdctl would, in `namespace`.

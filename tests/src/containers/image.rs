@@ -23,6 +23,28 @@ pub fn file_system(directory: &Path) -> PathBuf {
     tar
 }
 
+/// Makes a file system of the libraries that `program` is linked with, as a tar file in `directory`.
+pub(super) fn of_libraries(directory: &Path, program: &Path) -> PathBuf {
+    let root = directory.join("libraries");
+    copy_libraries(program, &root);
+    let tar = directory.join("libraries.tar");
+    tar_of(&root, &tar);
+    tar
+}
+
+/// Copies the libraries that `program` is linked with to where they are found below the root directory `root`.
+pub fn copy_libraries(program: &Path, root: &Path) {
+    let list = run(Command::new("ldd").arg(program));
+    for library in list
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix('/'))
+    {
+        let copy = root.join(library);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(Path::new("/").join(library), copy).unwrap();
+    }
+}
+
 /// Makes an image `name` as `docker save` writes it, of the file system `layer`, in `directory`.
 pub fn archive(directory: &Path, layer: &Path, name: &str) -> PathBuf {
     let root = directory.join("archive");

@@ -10,7 +10,7 @@ mod state;
 
 pub use containerd::{Containerd, Pod};
 pub use docker::Docker;
-pub use image::PROGRAM;
+pub use image::{PROGRAM, copy_libraries};
 pub use podman::Podman;
 
 use crate::machine::skip;

@@ -2,7 +2,9 @@
 
 use super::state::{Daemon, State, remove_cgroup};
 use super::{Wanted, image, installed};
+use crate::machine::skip;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,6 +12,8 @@ use std::process::Command;
 #[derive(Debug)]
 pub struct Podman {
     program: PathBuf,
+    /// Who runs it; the caller, if nobody is named.
+    user: Option<u32>,
     service: Option<Daemon>,
     state: State,
 }
@@ -17,14 +21,30 @@ pub struct Podman {
 impl Podman {
     /// Makes one; none, with a line that says so, where podman is not installed.
     pub fn start(test: &str) -> Option<Podman> {
+        Podman::start_as(test, None)
+    }
+
+    /// One of a user who is not root, and needs no more of the host than a uid.
+    pub fn start_rootless(test: &str, user: u32) -> Option<Podman> {
+        let null = fs::metadata("/dev/null").unwrap();
+        if null.mode() & 0o666 != 0o666 {
+            skip(test, "only root may open /dev/null here");
+            return None;
+        }
+        Podman::start_as(test, Some(user))
+    }
+
+    fn start_as(test: &str, user: Option<u32>) -> Option<Podman> {
         let program = installed(test, "podman")?;
         installed(test, "runc")?;
         let state = State::new();
         // Locks in files and not in memory that it shares with the host's podman.
         let configuration = "[engine]\nlock_type = \"file\"\nevents_logger = \"file\"\n";
         fs::write(state.path().join("containers.conf"), configuration).unwrap();
+        chown(state.path(), user, user).unwrap();
         Some(Podman {
             program,
+            user,
             service: None,
             state,
         })
@@ -39,6 +59,7 @@ impl Podman {
     pub fn serve(&mut self) -> PathBuf {
         let socket = self.root().join("run/podman/podman.sock");
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        chown(socket.parent().unwrap(), self.user, self.user).unwrap();
         let mut command = self.podman();
         command
             .args(["system", "service", "--time=0"])
@@ -64,9 +85,28 @@ impl Podman {
         wanted.run_by(&mut command)
     }
 
+    /// The first process of a container.
+    pub fn process(&self, id: &str) -> u32 {
+        let mut command = self.podman();
+        command.args(["inspect", "--format", "{{.State.Pid}}", id]);
+        image::run(&mut command).trim().parse().unwrap()
+    }
+
     fn podman(&self) -> Command {
-        let mut podman = Command::new(&self.program);
+        let mut podman = match self.user {
+            None => Command::new(&self.program),
+            Some(user) => {
+                let mut as_user = Command::new("setpriv");
+                as_user.args([format!("--reuid={user}"), format!("--regid={user}")]);
+                as_user.arg("--clear-groups").arg(&self.program);
+                as_user
+            }
+        };
         podman
+            // It looks at the directory that it is called in.
+            .current_dir(self.root())
+            .env("HOME", self.root())
+            .env("XDG_RUNTIME_DIR", self.root())
             .env("CONTAINERS_CONF", self.root().join("containers.conf"))
             .arg("--root")
             .arg(self.root().join("var/lib/containers/storage"))

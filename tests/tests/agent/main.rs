@@ -7,6 +7,7 @@ mod contained;
 mod debuginfod;
 mod errors;
 mod metrics;
+mod nameless;
 mod owners;
 mod page;
 mod push;

@@ -18,7 +18,7 @@ fn short_processes() {
         return;
     };
     let _machine = Machine::shared();
-    let Watch { agent, server } = Watch::start("--docker-socket", &docker.socket());
+    let Watch { agent, server } = Watch::start("--docker-socket", docker.socket());
     let id = docker.run(&Wanted {
         name: "burst",
         arguments: &["burst", "200", "50"],

@@ -14,7 +14,7 @@ fn docker() {
         return;
     };
     let _machine = Machine::shared();
-    let watch = Watch::start("--docker-socket", &docker.socket());
+    let watch = Watch::start("--docker-socket", docker.socket());
     let id = docker.run(&Wanted {
         name: "shop-cart-1",
         labels: &[("com.docker.compose.service", "cart")],

@@ -4,6 +4,7 @@ use crate::{agent, counter, nobody, stored};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::SystemTime;
 use tempfile::TempDir;
 use tests::condition::wait_for;
@@ -45,41 +46,46 @@ fn profiles_stay_in_memory() {
         return;
     }
     let _machine = Machine::shared();
-    for (state, says) in [("full", "No space left"), ("ro", "Read-only")] {
-        let disk = Tmpfs::new();
-        if state == "ro" {
-            run(Command::new("mount")
-                .args(["-o", "remount,ro"])
-                .arg(disk.path()));
-        } else {
-            let _ = fs::write(disk.path().join("filler"), vec![1; 64 << 10]);
-        }
-        let address = nobody();
-        let agent = agent(address, disk.path());
-        wait_for("the disk fails", || {
-            agent.running().stderr().contains(says).then_some(())
-        });
-        // By then an interval has ended.
-        wait_for("a push in vain", || {
-            let metrics = String::from_utf8(agent.get("/metrics").good()).unwrap();
-            metrics.contains("code=\"connect\"").then_some(())
-        });
-        assert!(counter(&agent, address, "thermograph_spool_failures_total") >= 1.0);
-        let server = Pyroscope::start_at(address, Limits::default());
-        let began = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64;
-        wait_for("an interval that ended before the server began", || {
-            let stored = server.stored();
-            let mut ends = stored
-                .iter()
-                // The first one is shorter than the others.
-                .map(|stored| stored.profile.time_nanos + stored.profile.duration_nanos);
-            ends.any(|end| end < began).then_some(())
-        });
-        assert!(stored(&server).values().all(|times| *times == 1));
-        assert_eq!(
-            counter(&agent, address, "thermograph_spool_profiles_total"),
-            0.0
-        );
-        server.assert_nothing_lost();
+    thread::scope(|scope| {
+        scope.spawn(|| stay_in_memory("full", "No space left"));
+        scope.spawn(|| stay_in_memory("ro", "Read-only"));
+    });
+}
+
+fn stay_in_memory(state: &str, says: &str) {
+    let disk = Tmpfs::new();
+    if state == "ro" {
+        run(Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(disk.path()));
+    } else {
+        let _ = fs::write(disk.path().join("filler"), vec![1; 64 << 10]);
     }
+    let address = nobody();
+    let agent = agent(address, disk.path());
+    wait_for("the disk fails", || {
+        agent.running().stderr().contains(says).then_some(())
+    });
+    // By then an interval has ended.
+    wait_for("a push in vain", || {
+        let metrics = String::from_utf8(agent.get("/metrics").good()).unwrap();
+        metrics.contains("code=\"connect\"").then_some(())
+    });
+    assert!(counter(&agent, address, "thermograph_spool_failures_total") >= 1.0);
+    let server = Pyroscope::start_at(address, Limits::default());
+    let began = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64;
+    wait_for("an interval that ended before the server began", || {
+        let stored = server.stored();
+        let mut ends = stored
+            .iter()
+            // The first one is shorter than the others.
+            .map(|stored| stored.profile.time_nanos + stored.profile.duration_nanos);
+        ends.any(|end| end < began).then_some(())
+    });
+    assert!(stored(&server).values().all(|times| *times == 1));
+    assert_eq!(
+        counter(&agent, address, "thermograph_spool_profiles_total"),
+        0.0
+    );
+    server.assert_nothing_lost();
 }

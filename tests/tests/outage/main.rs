@@ -20,14 +20,21 @@ fn nobody() -> SocketAddr {
 
 /// An agent that pushes to `address` every 5 s and keeps what it must below `data`.
 fn agent(address: SocketAddr, data: &Path) -> Agent {
-    Agent::start(&[
+    agent_with(address, data, &[])
+}
+
+/// The same with more arguments.
+fn agent_with(address: SocketAddr, data: &Path, more: &[&str]) -> Agent {
+    let url = format!("http://{address}");
+    let arguments = [
         "--pyroscope-url",
-        &format!("http://{address}"),
+        &url,
         "--push-interval",
         "5s",
         "--data-dir",
         data.to_str().unwrap(),
-    ])
+    ];
+    Agent::start(&[&arguments, more].concat())
 }
 
 /// The files of its spool.

@@ -1,12 +1,7 @@
 //! Sockets that hang, refuse, lie and babble: the next source is asked, and what was wrong is said.
 
-use super::fake::{Play, grpc, http, serve};
+use super::fake::{Play, http, serve};
 use super::*;
-use crate::container::cri_messages::{
-    Container, ContainerMetadata, ContainerStatus, ContainerStatusResponse, ListContainersResponse,
-    PodSandboxMetadata, PodSandboxStatus, PodSandboxStatusResponse,
-};
-use prost::Message;
 
 const PODMAN: &str = "run/podman/podman.sock";
 const DOCKER: &str = "run/docker.sock";
@@ -60,59 +55,6 @@ async fn falls_back_from_grpc() {
     );
     assert_eq!(trouble(&runtimes, "containerd").failed, 1);
     assert_eq!(trouble(&runtimes, "crio").failed, 1);
-}
-
-/// CRI-O answers as containerd does; what it says of the environment and of the image may be missing.
-#[tokio::test(flavor = "multi_thread")]
-async fn crio_is_asked_as_the_kubelet_does() {
-    let root = tempfile::tempdir().unwrap();
-    grpc(&root.path().join(CRIO), |method| {
-        let method = method.rsplit('/').next().unwrap();
-        Ok(match method {
-            "ListContainers" => ListContainersResponse {
-                containers: vec![Container {
-                    id: ID.to_owned(),
-                    pod_sandbox_id: "ab".to_owned(),
-                }],
-            }
-            .encode_to_vec(),
-            "ContainerStatus" => ContainerStatusResponse {
-                status: Some(ContainerStatus {
-                    metadata: Some(ContainerMetadata {
-                        name: "server".to_owned(),
-                    }),
-                    image_ref: "registry.example/shop/db@sha256:00".to_owned(),
-                    ..ContainerStatus::default()
-                }),
-                info: pairs(&[(
-                    "info",
-                    r#"{"runtimeSpec":{"process":{"env":["OTEL_SERVICE_NAME=db"]}}}"#,
-                )]),
-            }
-            .encode_to_vec(),
-            "PodSandboxStatus" => PodSandboxStatusResponse {
-                status: Some(PodSandboxStatus {
-                    metadata: Some(PodSandboxMetadata {
-                        name: "db-0".to_owned(),
-                        ..PodSandboxMetadata::default()
-                    }),
-                    labels: pairs(&[("controller-revision-hash", "db-7c")]),
-                    ..PodSandboxStatus::default()
-                }),
-            }
-            .encode_to_vec(),
-            _ => return Err(12),
-        })
-    });
-    let runtimes = start(&below(root.path()));
-    let info = known(&runtimes, ID, Some(Runtime::Crio)).await;
-    assert_eq!(info.name.as_deref(), Some("server"));
-    assert_eq!(
-        info.image.as_deref(),
-        Some("registry.example/shop/db@sha256:00")
-    );
-    assert_eq!(info.environment, pairs(&[("OTEL_SERVICE_NAME", "db")]));
-    assert_eq!(info.pod.unwrap().workload.as_deref(), Some("db"));
 }
 
 /// A container that no runtime knows is asked for five times and then never again; one whose runtime starts late is found.
@@ -179,7 +121,7 @@ async fn a_hanging_runtime_is_left_alone() {
     // Also if nobody has sampled a million others, which may come behind.
     for number in 0..1_000_000 {
         let id = format!("{number:063x}f");
-        runtimes.foresee(&id, Some(Runtime::Docker), &id.as_str().into());
+        runtimes.foresee(&id, by(Some(Runtime::Docker)), &id.as_str().into());
     }
     known(&runtimes, ID, Some(Runtime::Docker)).await;
     // Those that were asked for at once all met it before it was known to hang.

@@ -67,7 +67,7 @@ async fn perform(mut stream: UnixStream, play: Play) {
 pub(super) type Answer = Result<Vec<u8>, u32>;
 
 /// A gRPC server at the socket `path`.
-pub(super) fn grpc(path: &Path, answer: fn(&str) -> Answer) {
+pub(super) fn grpc(path: &Path, answer: impl Fn(&str) -> Answer + Copy + Send + Sync + 'static) {
     let listener = listen(path);
     tokio::spawn(async move {
         loop {

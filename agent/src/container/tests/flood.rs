@@ -28,13 +28,13 @@ async fn a_flood_costs_itself() {
         for _ in 0..5000 {
             for realm in &realms {
                 number += 1;
-                runtimes.get(&format!("{number:064x}"), hint, realm);
-                runtimes.foresee(&format!("{number:063x}f"), hint, realm);
+                runtimes.get(&format!("{number:064x}"), by(hint), realm);
+                runtimes.foresee(&format!("{number:063x}f"), by(hint), realm);
             }
         }
     };
     flood();
-    runtimes.foresee(&made, hint, &made.as_str().into());
+    runtimes.foresee(&made, by(hint), &made.as_str().into());
     let begin = Instant::now();
     let info = loop {
         flood();

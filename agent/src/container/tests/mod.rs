@@ -1,13 +1,15 @@
 //! What is told of containers: by real runtimes, and by servers that hang, refuse, lie and babble.
 
 mod bad_servers;
+mod crio;
 mod fake;
 mod flood;
 mod kubernetes;
 mod real;
+mod rootless;
 
 use super::*;
-use crate::owner::Runtime;
+use crate::owner::{Maker, Runtime};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,16 +32,28 @@ fn start(config: &RuntimeConfig) -> Arc<Runtimes> {
     Runtimes::start(config, &tokio::runtime::Handle::current())
 }
 
+/// Of the host's own, as far as the path tells.
+fn by(runtime: Option<Runtime>) -> Maker {
+    Maker {
+        runtime,
+        user: None,
+    }
+}
+
 /// What is known of a container that is in no other, nor in a user's session.
 fn get(runtimes: &Runtimes, id: &str, hint: Option<Runtime>) -> Knowledge {
-    runtimes.get(id, hint, &id.into())
+    runtimes.get(id, by(hint), &id.into())
 }
 
 /// What becomes known in the end.
 async fn settled(runtimes: &Runtimes, id: &str, hint: Option<Runtime>) -> Knowledge {
+    settled_of(runtimes, id, by(hint)).await
+}
+
+async fn settled_of(runtimes: &Runtimes, id: &str, maker: Maker) -> Knowledge {
     let begin = Instant::now();
     loop {
-        let knowledge = get(runtimes, id, hint);
+        let knowledge = runtimes.get(id, maker, &id.into());
         if knowledge != Knowledge::Asking {
             return knowledge;
         }

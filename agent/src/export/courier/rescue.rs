@@ -7,28 +7,28 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A server answers in half a second; what has waited longer shall be on disk within a second.
-pub(super) const PATIENCE: Duration = Duration::from_millis(800);
+/// A server answers in half a second; what has waited longer shall be on disk within a second. One that is known to take nothing now is not
+/// waited for.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 impl Courier {
-    /// Since when something is wrong with the server.
-    pub(super) fn trouble_since(&self) -> Option<Instant> {
+    /// From when on what is in memory is to be put on disk.
+    pub(super) fn trouble_from(&self) -> Option<Instant> {
         let flights = self.flights.values().map(|flight| flight.since);
-        flights
-            .chain(self.health.out_since())
-            .chain(self.looking_since)
-            .min()
+        let unanswered = flights.chain(self.looking_since);
+        let overdue = unanswered.map(|since| since + PATIENCE);
+        overdue.chain(self.health.out_since()).min()
     }
 
     /// Whether what is in memory is to be put on disk.
     pub(super) fn is_in_trouble(&self, now: Instant) -> bool {
-        let since = self.trouble_since();
-        since.is_some_and(|since| since + PATIENCE <= now) && self.disk.is_usable(now)
+        self.trouble_from().is_some_and(|from| from <= now) && self.disk.is_usable(now)
     }
 
     pub(super) fn is_at_risk(&self) -> bool {
         !self.waiting.is_empty()
             || !self.queue.is_empty()
+            || self.provisional.is_at_risk()
             || self.flights.values().any(|flight| self.can_keep(flight))
     }
 
@@ -50,11 +50,13 @@ impl Courier {
                 self.waiting.push_front(parcel);
             }
             let (numbers, parcels) = self.collect();
-            if parcels.is_empty() {
+            if parcels.is_empty() && !self.provisional.is_at_risk() {
                 return;
             }
-            match self.disk.append(&parcels).await {
-                Some(tickets) => {
+            let provisional = &self.provisional.parcels;
+            match self.disk.append(&parcels, provisional).await {
+                Some(mut tickets) => {
+                    self.provisional.kept(tickets.split_off(parcels.len()));
                     for (number, ticket) in numbers.iter().zip(tickets) {
                         if let Some(flight) = self.flights.get_mut(number) {
                             flight.parcel.ticket = Some(ticket);
@@ -134,7 +136,9 @@ impl Courier {
         self.all_ended(ended).await;
         let unsent = self.hold();
         self.settle(unsent).await;
+        self.learn_provisional();
         self.rescue().await;
+        self.forget_replaced().await;
         while let Some(parcel) = self
             .waiting
             .pop_front()

@@ -116,12 +116,32 @@ fn is_half_written(name: &CStr) -> bool {
     digits.is_some_and(|digits| digits.len() == 20 && digits.bytes().all(|c| c.is_ascii_digit()))
 }
 
-/// Whether it is this file that is at fault, and not the disk or this process: nothing makes it readable by waiting.
-pub(super) fn is_damage(error: &io::Error) -> bool {
-    !matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EMFILE | libc::ENFILE | libc::ENOMEM
-        )
-    )
+/// What is at fault when a file cannot be read or written, and not the disk or this process: others may fare better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The file: it is not what it was, and nothing makes it so by waiting.
+    File,
+    /// The place on the disk where it lies, perhaps not for ever.
+    Place,
+}
+
+impl Fault {
+    /// The error itself, if it is the disk's or this process's.
+    pub(super) fn of(error: io::Error) -> io::Result<Fault> {
+        match error.raw_os_error() {
+            // No error of the system: what was read makes no sense, or ends too early. Else nothing is there, or no file.
+            None | Some(libc::ENOENT | libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::ENODEV) => {
+                Ok(Fault::File)
+            }
+            Some(
+                libc::ENOSPC
+                | libc::EDQUOT
+                | libc::EROFS
+                | libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOMEM,
+            ) => Err(error),
+            Some(_) => Ok(Fault::Place),
+        }
+    }
 }

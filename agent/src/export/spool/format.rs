@@ -1,20 +1,21 @@
 //! A file of the spool: profiles that were put on disk together, each with a byte that says what came of sending it.
 //!
 //! ```text
-//! "TGSPOOL1"  count:4  crc:4                                                 of count
-//! sent:1  0:3  length:4  start:8  crc:4 of the payload  crc:4 of the header  payload      count times; little endian
+//! "TGSPOOL2"  count:4  crc:4                                                                  of count
+//! sent:1  0:3  offset:4  length:4  start:8  crc:4 of the payload  crc:4 of the entry      count times; little endian
+//! payload                                                                                 count times
 //! ```
 //!
 //! All but `sent` is written once. That byte stands outside of all checksums, so that one write of one byte, which no crash can tear,
-//! moves a profile on.
+//! moves a profile on. No entry is found by way of another: what is damaged, or cannot be read, costs the profiles that it belongs to.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-const MAGIC: &[u8; 8] = b"TGSPOOL1";
+const MAGIC: &[u8; 8] = b"TGSPOOL2";
 const FILE_HEADER: usize = 16;
-const RECORD_HEADER: usize = 24;
+const ENTRY: usize = 28;
 
 /// No profile is larger: what says that it is has been damaged.
 const MOST_PAYLOAD: u32 = 8 << 20;
@@ -31,6 +32,8 @@ pub(in crate::export) enum Sent {
     Once,
     /// It was sent a second time, and nobody will know what came of it.
     Twice,
+    /// It is not to be sent: others will come in its place. If nobody is left who would put them there, it is what there is.
+    Provisional,
     /// It needs no further push.
     Done,
 }
@@ -42,6 +45,7 @@ impl Sent {
             Sent::Failed => b'f',
             Sent::Once => b'1',
             Sent::Twice => b'2',
+            Sent::Provisional => b'p',
             Sent::Done => b'd',
         }
     }
@@ -52,6 +56,7 @@ impl Sent {
             Sent::Failed,
             Sent::Once,
             Sent::Twice,
+            Sent::Provisional,
             Sent::Done,
         ]
         .into_iter()
@@ -81,7 +86,9 @@ pub(super) struct Record<'a> {
 pub(super) struct Entry {
     pub(super) sent: Sent,
     pub(super) start: i64,
-    /// Of its header.
+    /// Where this stands.
+    at: u32,
+    /// Where the payload stands.
     offset: u32,
     length: u32,
     crc: u32,
@@ -94,17 +101,22 @@ pub(super) fn encode(records: &[Record<'_>]) -> (Vec<u8>, Vec<Entry>) {
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&(records.len() as u32).to_le_bytes());
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    let mut offset = FILE_HEADER + records.len() * ENTRY;
     for record in records {
         let entry = Entry {
             sent: record.sent,
             start: record.start,
-            offset: bytes.len() as u32,
+            at: bytes.len() as u32,
+            offset: offset as u32,
             length: record.payload.len() as u32,
             crc: crc32fast::hash(record.payload),
         };
-        bytes.extend_from_slice(&entry.header());
-        bytes.extend_from_slice(record.payload);
+        bytes.extend_from_slice(&entry.encode());
         entries.push(entry);
+        offset += record.payload.len();
+    }
+    for record in records {
+        bytes.extend_from_slice(record.payload);
     }
     (bytes, entries)
 }
@@ -118,43 +130,38 @@ pub(super) fn scan(file: &File) -> io::Result<(Vec<Entry>, usize)> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let length = file.metadata()?.len();
-    let mut entries = Vec::new();
-    let mut offset = FILE_HEADER as u64;
-    while entries.len() < count as usize {
-        let Ok(entry) = read_header(file, offset) else {
-            break;
-        };
-        offset += RECORD_HEADER as u64 + u64::from(entry.length);
-        if offset > length {
-            break;
-        }
-        entries.push(entry);
-    }
+    let places = (FILE_HEADER as u32..).step_by(ENTRY);
+    let entries = places.take(count as usize).map(|at| read_entry(file, at));
+    let whole = |entry: &Entry| entry.end() <= length;
+    let entries: Vec<Entry> = entries.flatten().filter(whole).collect();
     let lost = count as usize - entries.len();
     Ok((entries, lost))
 }
 
 /// How long a file of these profiles is.
 pub(super) fn end(entries: &[Entry]) -> u64 {
-    entries.last().map_or(FILE_HEADER as u64, |last| {
-        last.payload_at() + u64::from(last.length)
-    })
+    entries
+        .iter()
+        .map(Entry::end)
+        .max()
+        .unwrap_or(FILE_HEADER as u64)
 }
 
-fn read_header(file: &File, offset: u64) -> io::Result<Entry> {
+fn read_entry(file: &File, at: u32) -> io::Result<Entry> {
     let damaged = || io::Error::from(io::ErrorKind::InvalidData);
-    let mut header = [0; RECORD_HEADER];
-    file.read_exact_at(&mut header, offset)?;
-    let (low, high) = (number(&header, 8), number(&header, 12));
+    let mut bytes = [0; ENTRY];
+    file.read_exact_at(&mut bytes, at.into())?;
+    let (low, high) = (number(&bytes, 12), number(&bytes, 16));
     let start = (u64::from(high) << 32 | u64::from(low)).cast_signed();
     let entry = Entry {
-        sent: Sent::of(header[0]).ok_or_else(damaged)?,
+        sent: Sent::of(bytes[0]).ok_or_else(damaged)?,
         start,
-        offset: u32::try_from(offset).map_err(|_| damaged())?,
-        length: number(&header, 4),
-        crc: number(&header, 16),
+        at,
+        offset: number(&bytes, 4),
+        length: number(&bytes, 8),
+        crc: number(&bytes, 20),
     };
-    let is_whole = entry.header()[1..] == header[1..];
+    let is_whole = entry.encode()[1..] == bytes[1..];
     if !is_whole || entry.length > MOST_PAYLOAD {
         return Err(damaged());
     }
@@ -167,25 +174,26 @@ fn number<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
 }
 
 impl Entry {
-    fn header(&self) -> [u8; RECORD_HEADER] {
-        let mut header = [0; RECORD_HEADER];
-        header[0] = self.sent.byte();
-        header[4..8].copy_from_slice(&self.length.to_le_bytes());
-        header[8..16].copy_from_slice(&self.start.to_le_bytes());
-        header[16..20].copy_from_slice(&self.crc.to_le_bytes());
-        let crc = crc32fast::hash(&header[4..20]);
-        header[20..].copy_from_slice(&crc.to_le_bytes());
-        header
+    fn encode(&self) -> [u8; ENTRY] {
+        let mut bytes = [0; ENTRY];
+        bytes[0] = self.sent.byte();
+        bytes[4..8].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.start.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.crc.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[4..24]);
+        bytes[24..].copy_from_slice(&crc.to_le_bytes());
+        bytes
     }
 
-    fn payload_at(&self) -> u64 {
-        u64::from(self.offset) + RECORD_HEADER as u64
+    fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.length)
     }
 
     /// The payload in `file`, unless somebody has damaged it.
     pub(super) fn read(&self, file: &File) -> io::Result<Vec<u8>> {
         let mut payload = vec![0; self.length as usize];
-        file.read_exact_at(&mut payload, self.payload_at())?;
+        file.read_exact_at(&mut payload, self.offset.into())?;
         if crc32fast::hash(&payload) != self.crc {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -195,8 +203,8 @@ impl Entry {
     /// Writes down what is known of it now. It is on disk after a sync.
     pub(super) fn mark(&self, file: &File, sent: Sent) -> io::Result<()> {
         // A file that somebody has cut must not grow again.
-        read_header(file, self.offset.into())?;
-        file.write_all_at(&[sent.byte()], self.offset.into())
+        read_entry(file, self.at)?;
+        file.write_all_at(&[sent.byte()], self.at.into())
     }
 
     /// What it takes in memory when it is read.
@@ -236,14 +244,21 @@ mod tests {
             [1, -2, i64::MAX]
         );
         assert_eq!(entries[2].read(&file).unwrap(), b"three");
-        for sent in [Sent::Once, Sent::Failed, Sent::Twice, Sent::Done] {
+        for sent in [
+            Sent::Once,
+            Sent::Failed,
+            Sent::Twice,
+            Sent::Provisional,
+            Sent::Done,
+        ] {
             entries[1].mark(&file, sent).unwrap();
             let states: Vec<Sent> = scan(&file).unwrap().0.iter().map(|e| e.sent).collect();
             assert_eq!(states, [Sent::Never, sent, Sent::Never]);
         }
     }
 
-    /// Whatever byte is damaged and wherever the file is cut: no panic, nothing wrong is read, and what is lost is counted.
+    /// Whatever byte is damaged and wherever the file is cut: no panic, nothing wrong is read, and what is lost is counted; it is one
+    /// profile, unless it is the head of the file.
     #[test]
     fn damage_is_found() {
         let whole = three();
@@ -251,10 +266,12 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x55;
             let file = file(&damaged);
-            if let Ok((entries, lost)) = scan(&file) {
+            let scanned = scan(&file);
+            assert_eq!(scanned.is_ok(), at >= FILE_HEADER, "byte {at}");
+            if let Ok((entries, lost)) = scanned {
                 assert_eq!(entries.len() + lost, 3, "byte {at}");
                 let read: Vec<_> = entries.iter().filter_map(|e| e.read(&file).ok()).collect();
-                assert!(read.len() < 3, "byte {at}");
+                assert_eq!(read.len(), 2, "byte {at}");
                 assert!(
                     read.iter()
                         .all(|read| [&b"one"[..], b"", b"three"].contains(&read.as_slice())),

@@ -1,11 +1,15 @@
 //! What is known in memory of a file of the spool, and how it changes on disk.
 
-use super::directory::{Directory, is_damage};
+use super::directory::{Directory, Fault};
 use super::format::{Entry, Sent};
 use super::{Losses, Settled, Taken, Ticket};
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long a place that could not be read is left alone.
+const REST: Duration = Duration::from_secs(60);
 
 /// A file.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) entry: Entry,
+    /// What is known of it is on disk, too.
+    pub(super) is_marked: bool,
     /// It was taken, and what came of it is not known.
     pub(super) is_on_its_way: bool,
     /// Times that the server refused it for now.
@@ -31,6 +37,7 @@ impl Slot {
     pub(super) fn of(entry: Entry) -> Slot {
         Slot {
             entry,
+            is_marked: true,
             is_on_its_way: false,
             strikes: 0,
             not_before: None,
@@ -38,7 +45,16 @@ impl Slot {
     }
 
     pub(super) fn waits(&self) -> bool {
-        !self.is_on_its_way && self.entry.sent != Sent::Done
+        !self.is_on_its_way && !matches!(self.entry.sent, Sent::Provisional | Sent::Done)
+    }
+
+    /// Learns what came of it.
+    pub(super) fn settle(&mut self, settled: &Settled) {
+        self.entry.sent = settled.sent;
+        self.is_marked = false;
+        self.is_on_its_way = false;
+        self.strikes = settled.strikes;
+        self.not_before = settled.not_before;
     }
 
     fn take(&self, file: &File) -> io::Result<Vec<u8>> {
@@ -59,85 +75,112 @@ impl Segment {
         self.slots.iter().all(|slot| slot.entry.sent == Sent::Done)
     }
 
+    /// All that is known of it is on disk.
+    pub(super) fn is_marked(&self) -> bool {
+        self.slots.iter().all(|slot| slot.is_marked)
+    }
+
     /// Reads the profiles at `places` and marks them as on their way.
     pub(super) fn take(
         &mut self,
         places: &[usize],
+        now: Instant,
         directory: &Directory,
         losses: &mut Losses,
     ) -> io::Result<Vec<Taken>> {
         let file = match directory.read(self.number) {
             Ok(file) => file,
-            Err(error) if is_damage(&error) => {
-                self.give_up(losses);
+            Err(error) => {
+                let all = 0..self.slots.len();
+                self.cannot_take(all, Fault::of(error)?, now, losses);
                 return Ok(Vec::new());
             }
-            Err(error) => return Err(error),
         };
         let mut taken = Vec::new();
-        for place in places {
-            let Some(slot) = self.slots.get_mut(*place) else {
+        for &place in places {
+            let Some(slot) = self.slots.get(place) else {
                 continue;
             };
             match slot.take(&file) {
                 Ok(payload) => taken.push(Taken {
                     ticket: Ticket {
                         segment: self.number,
-                        slot: *place,
+                        slot: place,
                     },
                     sent: slot.entry.sent,
                     strikes: slot.strikes,
                     start: slot.entry.start,
                     payload,
                 }),
-                Err(error) if is_damage(&error) => {
-                    slot.entry.sent = Sent::Done;
-                    losses.corrupt += 1;
-                }
-                Err(error) => return Err(error),
+                Err(error) => self.cannot_take([place], Fault::of(error)?, now, losses),
             }
         }
-        match file.sync_data() {
-            Err(error) if is_damage(&error) => {
-                self.give_up(losses);
-                return Ok(Vec::new());
-            }
-            other => other?,
+        let places: Vec<usize> = taken.iter().map(|profile| profile.ticket.slot).collect();
+        if let Err(error) = file.sync_data() {
+            self.cannot_take(places, Fault::of(error)?, now, losses);
+            return Ok(Vec::new());
         }
-        for profile in &taken {
-            if let Some(slot) = self.slots.get_mut(profile.ticket.slot) {
+        for place in places {
+            if let Some(slot) = self.slots.get_mut(place) {
                 slot.is_on_its_way = true;
+                slot.is_marked = true;
             }
         }
         Ok(taken)
     }
 
-    /// Marks profiles of it. What is damaged cannot be marked, nor found again.
-    pub(super) fn mark(&self, outcomes: &[Settled], directory: &Directory) -> io::Result<()> {
-        let marks = || {
-            let file = directory.read(self.number)?;
-            for settled in outcomes {
-                if let Some(slot) = self.slots.get(settled.ticket.slot) {
-                    unless_damaged(slot.entry.mark(&file, settled.sent))?;
+    /// Profiles at `places` are gone, or are tried again later.
+    fn cannot_take(
+        &mut self,
+        places: impl IntoIterator<Item = usize>,
+        fault: Fault,
+        now: Instant,
+        losses: &mut Losses,
+    ) {
+        for place in places {
+            let slot = self.slots.get_mut(place);
+            let Some(slot) = slot.filter(|slot| slot.waits()) else {
+                continue;
+            };
+            match fault {
+                Fault::File => {
+                    slot.entry.sent = Sent::Done;
+                    losses.corrupt += 1;
                 }
+                Fault::Place => slot.not_before = Some(now + REST),
             }
-            file.sync_data()
-        };
-        unless_damaged(marks())
-    }
-
-    /// The file is not what it was.
-    fn give_up(&mut self, losses: &mut Losses) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.waits()) {
-            slot.entry.sent = Sent::Done;
-            losses.corrupt += 1;
         }
     }
-}
 
-fn unless_damaged(done: io::Result<()>) -> io::Result<()> {
-    match done {
-        Err(error) if is_damage(&error) => Ok(()),
-        other => other,
+    /// Writes down what is known of its profiles and was not so far. What cannot be written now is so with what is next.
+    pub(super) fn mark(&mut self, directory: &Directory) -> io::Result<()> {
+        let is_file_gone = match self.write_marks(directory) {
+            Ok(()) => false,
+            // What is damaged cannot be marked, nor found again.
+            Err(error) => Fault::of(error)? == Fault::File,
+        };
+        if is_file_gone {
+            self.slots.iter_mut().for_each(|slot| slot.is_marked = true);
+        }
+        Ok(())
+    }
+
+    fn write_marks(&mut self, directory: &Directory) -> io::Result<()> {
+        let file = directory.read(self.number)?;
+        let mut marked = Vec::new();
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_marked) {
+            let fault = match slot.entry.mark(&file, slot.entry.sent) {
+                Ok(()) => None,
+                Err(error) => Some(Fault::of(error)?),
+            };
+            if fault != Some(Fault::Place) {
+                marked.push(slot);
+            }
+        }
+        file.sync_data()?;
+        for slot in marked {
+            slot.is_marked = true;
+        }
+        Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! What is on disk after what: restarts are played by opening the same directory again.
 
+mod damage;
+
 use super::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::Command;
 use tempfile::TempDir;
 
 fn all() -> Wanted {
@@ -155,6 +155,53 @@ fn in_flight_is_not_taken() {
     assert_eq!(second.waiting(), 1);
 }
 
+fn provisional(start: i64) -> Entrusted {
+    Entrusted {
+        sent: Sent::Provisional,
+        ..profile(start)
+    }
+}
+
+/// What is provisional is not taken; after a restart it is what there is, and stays so whatever comes then.
+#[test]
+fn provisional_ones_are_for_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = spool(&directory, [1]);
+    first.append(&[profile(2), provisional(3)]).unwrap();
+    assert_eq!(take(&mut first, all()), [1, 2]);
+    assert_eq!(first.waiting(), 0);
+    drop(first);
+    let mut second = open(&directory);
+    second.append(&[profile(4)]).unwrap();
+    drop(second);
+    assert_eq!(take(&mut open(&directory), all()), [1, 2, 3, 4]);
+}
+
+/// Each file takes the place of what is provisional before it, whenever the process dies: before that is marked, too, and when the new file
+/// has gone.
+#[test]
+fn provisional_ones_are_replaced() {
+    for dies_before_marks in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = open(&directory);
+        first.append(&[profile(1), provisional(2)]).unwrap();
+        let path = &files(&directory)[0];
+        let before = fs::read(path).unwrap();
+        let tickets = first.append(&[profile(3), provisional(4)]).unwrap();
+        if dies_before_marks {
+            fs::write(path, before).unwrap();
+            drop(first);
+            assert_eq!(take(&mut open(&directory), all()), [1, 3, 4]);
+            continue;
+        }
+        let done: Vec<_> = tickets.into_iter().map(Settled::done).collect();
+        first.settle(&done).unwrap();
+        assert_eq!(files(&directory).len(), 1);
+        drop(first);
+        assert_eq!(take(&mut open(&directory), all()), [1]);
+    }
+}
+
 /// The oldest make room, and are counted; what is larger than all of it is refused.
 #[test]
 fn bounded_in_bytes() {
@@ -267,43 +314,6 @@ fn waits_are_kept() {
     assert_eq!(take(&mut spool, then), [1]);
 }
 
-/// A damaged file, one that was cut, one that was replaced and one that is gone cost what was in them; so does what was never a file of
-/// ours. All of it is counted.
-#[test]
-fn damage_costs_itself() {
-    for restart in [false, true] {
-        let directory = tempfile::tempdir().unwrap();
-        let mut first = spool(&directory, 1..=7);
-        let paths = files(&directory);
-        let mut damaged = fs::read(&paths[0]).unwrap();
-        *damaged.last_mut().unwrap() ^= 1;
-        fs::write(&paths[0], damaged).unwrap();
-        fs::write(&paths[1], &fs::read(&paths[1]).unwrap()[..30]).unwrap();
-        fs::write(&paths[2], "nonsense").unwrap();
-        fs::remove_file(&paths[3]).unwrap();
-        symlink(&paths[6], &paths[3]).unwrap();
-        fs::remove_file(&paths[4]).unwrap();
-        fs::create_dir(&paths[4]).unwrap();
-        fs::remove_file(&paths[5]).unwrap();
-        // What cannot be opened at all: ENXIO.
-        drop(UnixListener::bind(&paths[5]).unwrap());
-        fs::write(directory.path().join("spool/notes.txt"), "mine").unwrap();
-        fs::write(
-            directory.path().join("spool/00000000000000000009.new"),
-            "half",
-        )
-        .unwrap();
-        if restart {
-            drop(first);
-            first = open(&directory);
-            let left = files(&directory);
-            assert!(left.iter().all(|path| path.extension().unwrap() != "new"));
-        }
-        assert_eq!(take(&mut first, all()), [7], "restart: {restart}");
-        assert_eq!(first.losses().corrupt, 6, "restart: {restart}");
-    }
-}
-
 /// A second agent on one directory, a directory of others, and a link in its place are refused in a sentence.
 #[test]
 fn foreign_directories_are_refused() {
@@ -318,78 +328,4 @@ fn foreign_directories_are_refused() {
     let link = directory.path().join("link");
     symlink(&path, &link).unwrap();
     refused(&link);
-}
-
-/// A damaged profile does not keep its neighbours from being marked as done: they are not sent again.
-#[test]
-fn marks_go_on_past_damage() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut first = open(&directory);
-    first.append(&[profile(1), profile(2), profile(3)]).unwrap();
-    let taken = first.take(all()).unwrap();
-    let path = &files(&directory)[0];
-    let mut bytes = fs::read(path).unwrap();
-    let of_second = bytes
-        .windows(9)
-        .position(|text| text == b"profile 2")
-        .unwrap()
-        - 20;
-    bytes[of_second] ^= 1;
-    fs::write(path, bytes).unwrap();
-    let done: Vec<_> = taken.iter().map(|t| Settled::done(t.ticket)).collect();
-    let _ = first.settle(&[done[1], done[0]]);
-    drop(first);
-    // Where the third one begins, nobody knows.
-    assert!(take(&mut open(&directory), all()).is_empty());
-}
-
-/// A file that the disk keeps from being read now: what was taken of others is sent, and nothing is stuck or lost.
-#[test]
-fn what_could_be_taken_is_sent() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut spool = spool(&directory, [1, 2]);
-    let path = files(&directory).remove(1);
-    let read_only = ReadOnly::new(&path);
-    assert_eq!(take(&mut spool, all()), [1]);
-    assert!(spool.take(all()).is_err());
-    drop(read_only);
-    assert_eq!(take(&mut spool, all()), [2]);
-    assert_eq!(spool.losses(), Losses::default());
-}
-
-/// A file that is mounted over itself, to be read only.
-struct ReadOnly<'a>(&'a Path);
-
-impl<'a> ReadOnly<'a> {
-    fn new(path: &'a Path) -> Self {
-        run(Command::new("mount").arg("--bind").args([path, path]));
-        let mounted = Self(path);
-        run(Command::new("mount")
-            .args(["-o", "remount,bind,ro"])
-            .arg(path));
-        mounted
-    }
-}
-
-impl Drop for ReadOnly<'_> {
-    fn drop(&mut self) {
-        run(Command::new("umount").arg(self.0));
-    }
-}
-
-fn run(command: &mut Command) {
-    assert!(command.status().unwrap().success(), "{command:?}");
-}
-
-/// What somebody has appended to a file costs neither its profiles nor those before it.
-#[test]
-fn junk_behind_a_file_costs_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(spool(&directory, [1, 2, 3]));
-    let path = &files(&directory)[1];
-    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(1 << 30).unwrap();
-    let mut again = open(&directory);
-    assert_eq!(take(&mut again, all()), [1, 2, 3]);
-    assert!(again.bytes() < 1000);
 }

@@ -1,6 +1,6 @@
 //! What waits on disk and in memory: when it is sent, in which order, and what a disk in trouble costs. In simulated time.
 
-use super::outage::*;
+use super::stage::*;
 use super::*;
 use crate::export::retry::{Answer, Outcome};
 use crate::export::sender::{Clock, Push, Server};

@@ -37,7 +37,7 @@ fn scene(max_owners: usize) -> Scene {
     };
     let owners = Owners::new(Default::default(), vec![], ask);
     Scene {
-        intervals: Intervals::new(owners, bounds, PERIOD, deliver),
+        intervals: Intervals::new(owners, bounds, PERIOD, deliver, Box::new(|| true)),
         answer,
         delivered,
         windows: 0,
@@ -62,6 +62,10 @@ fn word() -> Word {
 impl Scene {
     /// The next window, in which each of these has run for so many ticks.
     fn window(&mut self, identities: &[(&Arc<Identity>, u64)]) {
+        self.window_of(identities, false);
+    }
+
+    fn window_of(&mut self, identities: &[(&Arc<Identity>, u64)], announced: bool) {
         let samples = identities.iter().map(|(identity, events)| Sample {
             thread: Thread {
                 tgid: 7,
@@ -88,6 +92,9 @@ impl Scene {
             counters: Counters::default(),
         };
         self.windows += 1;
+        if announced {
+            self.intervals.announce(&window, Names::new());
+        }
         self.intervals.add(&window, names());
     }
 
@@ -137,6 +144,7 @@ fn text(delivery: &Delivery) -> String {
         Delivery::Window { span, profiles, .. } => {
             format!("window {}: {}", number(span), list(profiles))
         }
+        Delivery::Closing { provisional } => format!("closing: [{}]", list(provisional)),
         Delivery::Interval {
             span,
             profiles,
@@ -237,6 +245,30 @@ fn never_known() {
     assert_eq!(scene.intervals.owners.counts.late, 1);
 }
 
+/// An interval can be had before its names are looked for, whole and with those that wait for their owner; what waits of the one before does
+/// not wait any longer. Nothing is counted twice for it.
+#[test]
+fn announced_before_its_names() {
+    let mut scene = scene(9);
+    let container = identity(&format!("/docker/{ID}"), &silent());
+    let unit = identity("/system.slice/cron.service", &silent());
+    for _ in 0..3 {
+        scene.window(&[(&container, 1), (&unit, 1)]);
+    }
+    scene.delivered();
+    scene.window_of(&[(&container, 5), (&unit, 7)], true);
+    assert_eq!(
+        scene.delivered(),
+        [
+            "late 0: docker-3726184226f5=2 [] for docker-3726184226f5",
+            "closing: [cron=8 docker-3726184226f5=6]",
+            "window 3: ",
+            "interval 2: cron=8 docker-3726184226f5=6 []"
+        ]
+    );
+    assert_eq!(scene.intervals.owners.counts.late, 1);
+}
+
 /// What waits at the end goes by what is known.
 #[test]
 fn nothing_waits_at_the_end() {
@@ -271,7 +303,7 @@ fn what_waits_takes_no_place() {
         [
             "window 0: other=3 ssh=3",
             "window 1: ",
-            "interval 0: other=4 ssh=6 [docker-3726184226f5=2]"
+            "interval 0: other=4 ssh=6 [other=2]"
         ]
     );
     assert_eq!(scene.intervals.owners.counts.folded_surplus, 1);
@@ -279,7 +311,7 @@ fn what_waits_takes_no_place() {
     scene.window(&[]);
     assert_eq!(
         scene.delivered(),
-        ["window 2: ", "late 0: other=2 [] for docker-3726184226f5"]
+        ["window 2: ", "late 0: other=2 [] for other"]
     );
     assert_eq!(scene.intervals.owners.counts.folded_surplus, 2);
 }

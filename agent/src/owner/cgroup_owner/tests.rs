@@ -18,7 +18,12 @@ fn describe(line: &str) -> (Option<String>, Option<String>, Option<String>) {
         return (None, None, None);
     };
     let container = owner.container.map(|container| match container {
-        Container::Oci { id, runtime } => format!("{} {id}", runtime.map_or("?", Runtime::name)),
+        Container::Oci { id, maker } => {
+            let user = maker
+                .user
+                .map_or(String::new(), |user| format!(" of {user}"));
+            format!("{} {id}{user}", maker.runtime.map_or("?", Runtime::name))
+        }
         Container::Machine { name } => name,
     });
     (
@@ -78,7 +83,9 @@ fn engines() {
             "Docker, rootless, v2",
             "0::/user.slice/user-1000.slice/user@1000.service/user.slice/docker-cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411.scope",
             (
-                Some("docker cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411"),
+                Some(
+                    "docker cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411 of 1000",
+                ),
                 None,
                 None,
             ),
@@ -137,6 +144,28 @@ fn engines() {
         (
             "podman, rootless, v2",
             "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-5d476e3704141d03c898fa0d7f81e688c2c64caa5d66fa2b50433ea884b6fdf3.scope/container",
+            (
+                Some(
+                    "podman 5d476e3704141d03c898fa0d7f81e688c2c64caa5d66fa2b50433ea884b6fdf3 of 1000",
+                ),
+                None,
+                None,
+            ),
+        ),
+        (
+            "rootless, and below it what a user calls the sessions of another: they are his own",
+            "0::/user.slice/user-1000.slice/user@1000.service/user@0.service/docker-cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411.scope",
+            (
+                Some(
+                    "docker cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411 of 1000",
+                ),
+                None,
+                None,
+            ),
+        ),
+        (
+            "sessions in a container",
+            "0::/docker/3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860/user@0.service/libpod-5d476e3704141d03c898fa0d7f81e688c2c64caa5d66fa2b50433ea884b6fdf3.scope",
             (
                 Some("podman 5d476e3704141d03c898fa0d7f81e688c2c64caa5d66fa2b50433ea884b6fdf3"),
                 None,
