@@ -270,11 +270,11 @@ pub(crate) struct OwnerArgs {
     #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true, value_parser = value::label_keys)]
     pub(crate) pod_annotations: LabelKeys,
 
-    /// Owners at a time; beyond, those with the least CPU time are one, `other`
+    /// Owners within an hour; what is new beyond is one, `other`
     #[arg(long, value_name = "N", default_value = "500", value_parser = value::max_owners())]
     pub(crate) max_owners: u64,
 
-    /// Owners with less than this part of all CPU time are one, `other`, as 0.1%
+    /// Owners with less than this part of all CPU time of an interval are one, `other`, as 0.1%
     #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = value::share)]
     pub(crate) min_share: f64,
 }

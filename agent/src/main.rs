@@ -27,6 +27,7 @@ mod page_token;
 mod pool;
 mod process;
 mod profile;
+mod room;
 mod sampling;
 mod secret;
 mod store;

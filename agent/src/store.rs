@@ -80,11 +80,11 @@ impl Store {
         kept.push(merged, self.budget);
     }
 
-    /// Puts `profiles` in the place of those of `owners` in the interval that began at `start` (nanoseconds since the Unix epoch).
+    /// Puts `profiles` in the place of `provisional` ones in the interval that began at `start` (nanoseconds since the Unix epoch).
     pub(crate) fn amend_interval(
         &self,
         start: i64,
-        owners: &[Arc<Owner>],
+        provisional: &[Arc<OwnerProfile>],
         profiles: Vec<Arc<OwnerProfile>>,
     ) {
         let mut kept = self.kept();
@@ -97,8 +97,13 @@ impl Store {
             return;
         };
         if let Some(mut stretch) = kept.stretches.remove(at) {
+            // Not by their owners: rules may give a container the labels of another.
+            let is_provisional = |profile: &Arc<OwnerProfile>| {
+                let mut all = provisional.iter();
+                all.any(|known| Arc::ptr_eq(known, profile))
+            };
             let others = stretch.profiles.iter();
-            let others = others.filter(|profile| !owners.contains(&profile.owner));
+            let others = others.filter(|profile| !is_provisional(profile));
             stretch.profiles = Profiles::Encoded(others.cloned().chain(profiles).collect());
             kept.insert(at, stretch, self.budget);
         }
@@ -290,34 +295,34 @@ mod tests {
         );
     }
 
-    /// Profiles whose owners have become known take the place of those that were shown meanwhile, where and when these were.
+    /// Profiles whose owners have become known take the place of those that were shown meanwhile, where and when these were, and not that of
+    /// others, though they have the same owner.
     #[test]
     fn an_interval_is_amended() {
         let store = Store::new(DEFAULT_BUDGET);
+        let provisional = profile("shop", 90, 1, 10);
         for start in [90, 105] {
-            let both = vec![
+            let seeming = match start {
+                90 => Arc::clone(&provisional),
+                _ => profile("docker-1", start, 1, 10),
+            };
+            let all = vec![
                 profile("web", start, 1, 10),
-                profile("docker-1", start, 1, 10),
+                profile("shop", start, 1, 10),
+                seeming,
             ];
-            store.add_window(window(start, both));
+            store.add_window(window(start, all));
         }
-        let late = vec![profile("shop", 90, 1, 10)];
-        store.amend_interval(90 * SECOND, &[owner("docker-1")], late.clone());
-        assert_eq!(
-            names(&store.profiles(None, 0..i64::MAX)),
-            ["web", "shop", "web", "docker-1"]
-        );
+        let late = vec![profile("cart", 90, 1, 10)];
+        store.amend_interval(90 * SECOND, &[Arc::clone(&provisional)], late.clone());
+        let amended = ["web", "shop", "cart", "web", "shop", "docker-1"];
+        assert_eq!(names(&store.profiles(None, 0..i64::MAX)), amended);
         let bytes = store.bytes();
-        store.amend_interval(75 * SECOND, &[owner("web")], late);
-        assert_eq!(
-            names(&store.profiles(None, 0..i64::MAX)),
-            ["web", "shop", "web", "docker-1"]
-        );
+        store.amend_interval(75 * SECOND, &[provisional], late);
+        assert_eq!(names(&store.profiles(None, 0..i64::MAX)), amended);
         assert_eq!(store.bytes(), bytes);
-        assert_eq!(
-            bytes,
-            2 * window(0, vec![profile("", 0, 1, 10), profile("", 0, 1, 10)]).bytes()
-        );
+        let three = || (0..3).map(|_| profile("", 0, 1, 10)).collect();
+        assert_eq!(bytes, 2 * window(0, three()).bytes());
     }
 
     /// Memory stays within the budget, whatever comes; the oldest goes first and the store says how far it reaches.

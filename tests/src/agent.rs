@@ -112,6 +112,17 @@ impl Agent {
             .collect()
     }
 
+    /// The sum of the lines of `/metrics` that begin with `name`, whatever their labels are.
+    pub fn metrics(&self, name: &str) -> f64 {
+        let text = String::from_utf8(self.get("/metrics").good()).unwrap();
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let is_it = rest.starts_with(['{', ' ']);
+            is_it.then(|| rest.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+        });
+        values.sum()
+    }
+
     /// The value of a line of `/metrics` that begins with `name`; with its labels, if it has any.
     pub fn metric(&self, name: &str) -> f64 {
         let text = String::from_utf8(self.get("/metrics").good()).unwrap();

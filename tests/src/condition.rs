@@ -13,7 +13,9 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = condition() {
             return found;
         }
-        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
-        sleep(Duration::from_millis(5));
+        let waited = begin.elapsed();
+        assert!(waited < PATIENCE, "waited in vain: {what}");
+        // What takes long is looked at less often: looking costs what others are waiting for, too.
+        sleep((waited / 20).clamp(Duration::from_millis(5), Duration::from_millis(100)));
     }
 }

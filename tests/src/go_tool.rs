@@ -3,9 +3,14 @@
 use crate::machine::say;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
-/// What `go tool pprof -raw` prints of a profile; nothing, with a line that says so, where there is no Go.
-pub fn raw(test: &str, profile: &Path) -> Option<String> {
+/// What `go tool pprof -raw` prints of a profile; nothing, with a line that says so, where there is no Go. From Go 1.25 on the tool is compiled
+/// when it is called first: the directory `cache` keeps it.
+pub fn raw(test: &str, profile: &Path, cache: &str) -> Option<String> {
+    // Two at a time would compile it twice.
+    static COMPILING: Mutex<()> = Mutex::new(());
+    let _compiling = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     let go = ["go", "/usr/local/go/bin/go"].into_iter().find(|go| {
         let output = Command::new(go).arg("version").output();
         output.is_ok_and(|output| output.status.success())
@@ -20,7 +25,7 @@ pub fn raw(test: &str, profile: &Path) -> Option<String> {
         .args(["tool", "pprof", "-raw"])
         .arg(profile)
         .env("HOME", home.path())
-        .env("GOCACHE", home.path().join("cache"))
+        .env("GOCACHE", cache)
         .env("PPROF_TMPDIR", home.path());
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -202,7 +202,7 @@ fn owners(args: &AgentArgs, runtimes: Arc<Runtimes>) -> Owners {
         node: args.node_name(),
         nodes_of_pods: args.node.is_none(),
     };
-    let ask = move |id: &str, maker| runtimes.get(id, maker);
+    let ask = move |id: &str, maker, realm: &Arc<str>| runtimes.get(id, maker, realm);
     Owners::new(config, args.tables.rule.clone(), Box::new(ask))
 }
 

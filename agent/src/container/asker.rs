@@ -1,9 +1,7 @@
 //! Asks for containers, a few at a time, and again when nobody knows one yet: its cgroup is there before its runtime tells of it.
 
-use super::runtimes::Shared;
+use super::runtimes::{Order, Shared};
 use super::sources::Verdict;
-use crate::owner::Maker;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,49 +18,16 @@ const PAUSES: [Duration; 4] = [
 ];
 /// Containers that are asked for at the same time.
 const AT_ONCE: usize = 8;
-/// Containers that wait to be asked for again. Whoever may make cgroups can make a million that look like containers.
-const WAITING: usize = 1024;
-/// With so many that wait, none is asked for that has only been made and not been sampled.
-const FORESEEN: usize = 64;
-
-/// A container to ask for.
-#[derive(Debug)]
-pub(super) struct Order {
-    /// How often it was asked for.
-    round: usize,
-    id: String,
-    maker: Maker,
-}
-
-impl Order {
-    /// Ask for `id` as soon as possible.
-    pub(super) fn new(id: &str, maker: Maker) -> Self {
-        Self {
-            round: 0,
-            id: id.to_owned(),
-            maker,
-        }
-    }
-
-    /// What its container is remembered by.
-    pub(super) fn key(&self) -> Cow<'_, str> {
-        self.maker.key(&self.id)
-    }
-}
 
 /// Asks until nobody can give orders any more.
-pub(super) async fn ask(
-    shared: Arc<Shared>,
-    mut orders: mpsc::Receiver<Order>,
-    mut foreseen: mpsc::Receiver<Order>,
-) {
+pub(super) async fn ask(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
     let mut waiting = Waiting::default();
     let mut running = JoinSet::new();
     loop {
         let due = waiting.next();
         tokio::select! {
             biased;
-            order = orders.recv(), if waiting.0.len() < WAITING => match order {
+            order = orders.recv() => match order {
                 Some(order) => waiting.add(Duration::ZERO, order),
                 None => return,
             },
@@ -83,16 +48,11 @@ pub(super) async fn ask(
                     });
                 }
             }
-            Some(order) = foreseen.recv(), if waiting.0.len() < FORESEEN => {
-                if shared.begin(&order) {
-                    waiting.add(Duration::ZERO, order);
-                }
-            }
         }
     }
 }
 
-/// Orders by when they are due, then by when they were given.
+/// Orders by when they are due, then by when they were given; no more than there is room for.
 #[derive(Default)]
 struct Waiting(BTreeMap<(Instant, u64), Order>, u64);
 

@@ -29,7 +29,9 @@ pub(super) fn owners(
     let fallen_back = [("unknown", counts.unknown), ("late", counts.late)];
     let name = "thermograph_identities_fallen_back";
     counters_by(encoder, name, help, "reason", fallen_back)?;
-    let help = "Owners of an interval that were folded into one, because there were too many or they had too little CPU time.";
+    let help = "Owners of the last hour that have profiles of their own.";
+    gauge(encoder, "thermograph_owners", help, counts.placed)?;
+    let help = "Owners of an interval that were folded into one, because there was no place for more or they had too little CPU time.";
     let folded = [
         ("max_owners", counts.folded_surplus),
         ("min_share", counts.folded_small),

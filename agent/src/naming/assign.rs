@@ -1,5 +1,6 @@
-//! Gives what was added up by identity to owners, no more of them than there may be.
+//! Gives what was added up by identity to owners, no more of them than there are places for.
 
+use super::places::Places;
 use super::tally::{IdentityTally, OwnerTally, Stacks};
 use crate::owner::{Decision, Identity, Owner, Owners, Patience};
 use std::cmp::Reverse;
@@ -9,9 +10,9 @@ use std::sync::Arc;
 /// How many owners there may be: a server keeps a series for each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// So many at a time, with the one that stands for the rest.
+    /// So many within an hour, beside the one that stands for the rest.
     pub(crate) max_owners: usize,
-    /// Each with at least this part of all CPU time.
+    /// Each with at least this part of all CPU time of an interval.
     pub(crate) min_share: f64,
 }
 
@@ -20,34 +21,42 @@ pub(crate) struct Bounds {
 struct Folded {
     /// With too little CPU time.
     small: HashSet<Arc<Owner>>,
-    /// Those with the least of too many.
+    /// Those that found no place.
     surplus: HashSet<Arc<Owner>>,
 }
 
-impl Bounds {
-    fn folded(&self, shares: &HashMap<Arc<Owner>, u64>) -> Folded {
-        let total: u64 = shares.values().sum();
-        let floor = total as f64 * self.min_share;
-        let mut ranked: Vec<(Reverse<u64>, &Arc<Owner>)> = shares
+/// What one owner has.
+#[derive(Debug)]
+struct Share {
+    amount: u64,
+    realm: Arc<str>,
+    /// It may still turn out to be another, so it takes no place.
+    waits: bool,
+}
+
+impl Folded {
+    /// Of these the small ones, and those of the others for which `places` has none.
+    fn of(shares: &HashMap<Arc<Owner>, Share>, min_share: f64, places: &mut Places) -> Self {
+        let total: u64 = shares.values().map(|share| share.amount).sum();
+        let floor = total as f64 * min_share;
+        let (large, small): (Vec<_>, Vec<_>) = shares
             .iter()
-            .map(|(owner, amount)| (Reverse(*amount), owner))
+            .partition(|(_, share)| share.amount as f64 >= floor);
+        let mut settled: Vec<_> = large
+            .into_iter()
+            .filter(|(_, share)| !share.waits)
             .collect();
-        // Equal ones by name, so that they do not take turns.
-        ranked.sort_unstable();
-        let is_large = |(Reverse(amount), _): &(Reverse<u64>, _)| *amount as f64 >= floor;
-        let (large, small): (Vec<_>, Vec<_>) = ranked.into_iter().partition(is_large);
-        let is_bounded = small.is_empty() && large.len() <= self.max_owners;
-        let room = if is_bounded {
-            large.len()
-        } else {
-            self.max_owners.saturating_sub(1)
-        };
-        let owners = |ranked: &[(Reverse<u64>, &Arc<Owner>)]| {
-            ranked.iter().map(|(_, owner)| Arc::clone(owner)).collect()
-        };
-        Folded {
-            small: owners(&small),
-            surplus: owners(large.get(room..).unwrap_or_default()),
+        // Equal ones by name, so that chance decides nothing.
+        settled.sort_unstable_by_key(|(owner, share)| (Reverse(share.amount), *owner));
+        let settled = settled
+            .into_iter()
+            .map(|(owner, share)| (owner, &share.realm));
+        Self {
+            small: small
+                .into_iter()
+                .map(|(owner, _)| Arc::clone(owner))
+                .collect(),
+            surplus: places.take(settled),
         }
     }
 }
@@ -71,25 +80,32 @@ struct Part {
     amount: u64,
 }
 
-/// Gives the parts of `tally` to their owners as they are known now.
+/// Gives the parts of `tally` to their owners as they are known now, as far as these have `min_share` and find places.
 pub(super) fn assign(
     tally: IdentityTally,
     owners: &mut Owners,
     patience: Patience,
-    bounds: Option<Bounds>,
+    min_share: f64,
+    places: &mut Places,
 ) -> Assigned {
     let parts: Vec<Part> = tally
         .stacks
         .into_iter()
         .map(|(identity, stacks)| part(identity, stacks, owners, patience))
         .collect();
-    let mut shares = HashMap::<Arc<Owner>, u64>::new();
+    let mut shares = HashMap::<Arc<Owner>, Share>::new();
     for part in &parts {
         if let Some(owner) = &part.owner {
-            *shares.entry(Arc::clone(owner)).or_default() += part.amount;
+            let share = shares.entry(Arc::clone(owner)).or_insert_with(|| Share {
+                amount: 0,
+                realm: part.identity.realm(),
+                waits: true,
+            });
+            share.amount += part.amount;
+            share.waits &= part.waits;
         }
     }
-    let folded = bounds.map_or_else(Folded::default, |bounds| bounds.folded(&shares));
+    let folded = Folded::of(&shares, min_share, places);
     if patience != Patience::Glance {
         owners.counts.folded_small += folded.small.len() as u64;
         owners.counts.folded_surplus += folded.surplus.len() as u64;
@@ -99,13 +115,14 @@ pub(super) fn assign(
     assigned.owners.span = tally.span;
     assigned.waiting.span = tally.span;
     for part in parts {
-        let is_folded =
-            |owner: &Arc<Owner>| folded.small.contains(owner) || folded.surplus.contains(owner);
         match part.owner {
-            Some(owner) if is_folded(&owner) => {
+            Some(owner) if folded.small.contains(&owner) => {
                 assigned.owners.add_all(Arc::clone(&other), part.stacks);
             }
             _ if part.waits => assigned.waiting.add_all(part.identity, part.stacks),
+            Some(owner) if folded.surplus.contains(&owner) => {
+                assigned.owners.add_all(Arc::clone(&other), part.stacks);
+            }
             Some(owner) => assigned.owners.add_all(owner, part.stacks),
             None => assigned.dropped += part.amount,
         }
@@ -141,53 +158,58 @@ fn part(identity: Arc<Identity>, stacks: Stacks, owners: &mut Owners, patience: 
 mod tests {
     use super::*;
 
-    fn shares(amounts: &[u64]) -> HashMap<Arc<Owner>, u64> {
+    /// Owners of containers of their own, with these amounts.
+    fn shares(amounts: &[u64]) -> HashMap<Arc<Owner>, Share> {
         let owners = amounts.iter().enumerate().map(|(number, amount)| {
-            let owner = Owner::new(format!("o{number}"), Vec::new());
-            (Arc::new(owner), *amount)
+            let name = format!("o{number}");
+            let share = Share {
+                amount: *amount,
+                realm: name.as_str().into(),
+                waits: false,
+            };
+            (Arc::new(Owner::new(name, Vec::new())), share)
         });
         owners.collect()
     }
 
-    fn names(owners: &HashSet<Arc<Owner>>) -> Vec<&str> {
-        let mut names: Vec<&str> = owners
-            .iter()
-            .map(|owner| owner.service_name.as_str())
-            .collect();
-        names.sort_unstable();
-        names
+    fn folded(amounts: &[u64], min_share: f64, places: &mut Places) -> [Vec<String>; 2] {
+        let folded = Folded::of(&shares(amounts), min_share, places);
+        [folded.surplus, folded.small].map(|owners| {
+            let mut names: Vec<String> = owners
+                .iter()
+                .map(|owner| owner.service_name.clone())
+                .collect();
+            names.sort_unstable();
+            names
+        })
     }
 
-    /// As many as there may be are left alone; of one more the two with the least time are one.
+    const NONE: [&str; 0] = [];
+
+    /// As many as there are places are left alone; of more, those with the least time find none. Who has a place keeps it when others have
+    /// more time.
     #[test]
-    fn the_smallest_of_too_many_are_folded() {
-        let bounds = Bounds {
-            max_owners: 3,
-            min_share: 0.0,
-        };
-        assert_eq!(bounds.folded(&shares(&[5, 1, 4])), Folded::default());
-        let folded = bounds.folded(&shares(&[5, 1, 4, 2]));
+    fn the_largest_of_too_many_get_the_places() {
+        let mut places = Places::new(2);
         assert_eq!(
-            (names(&folded.surplus), names(&folded.small)),
-            (vec!["o1", "o3"], vec![])
+            folded(&[5, 1, 4, 2], 0.0, &mut places),
+            [vec!["o1", "o3"], vec![]]
         );
-        let equal = bounds.folded(&shares(&[1, 1, 1, 1]));
-        assert_eq!(names(&equal.surplus), ["o2", "o3"]);
+        assert_eq!(folded(&[1, 9, 1], 0.0, &mut places), [vec!["o1"], vec![]]);
+        let equal = folded(&[1, 1, 1, 1], 0.0, &mut Places::new(2));
+        assert_eq!(equal, [vec!["o2", "o3"], vec![]]);
     }
 
-    /// What has less than its share is folded, whatever room there is; the one that it is folded into needs room too.
+    /// What has less than its share is folded, whatever places there are, and takes none.
     #[test]
     fn small_shares_are_folded() {
-        let bounds = Bounds {
-            max_owners: 3,
-            min_share: 0.1,
-        };
-        let folded = bounds.folded(&shares(&[50, 30, 11, 9]));
+        let mut places = Places::new(2);
+        assert_eq!(folded(&[9, 91], 0.1, &mut places), [vec![], vec!["o0"]]);
         assert_eq!(
-            (names(&folded.small), names(&folded.surplus)),
-            (vec!["o3"], vec!["o2"])
+            folded(&[30, 50, 11, 9], 0.1, &mut places),
+            [vec!["o2"], vec!["o3"]]
         );
-        assert_eq!(bounds.folded(&shares(&[60, 30, 10])), Folded::default());
-        assert_eq!(bounds.folded(&shares(&[])), Folded::default());
+        assert_eq!(folded(&[60, 30], 0.1, &mut places), [NONE, NONE]);
+        assert_eq!(folded(&[], 0.1, &mut places), [NONE, NONE]);
     }
 }

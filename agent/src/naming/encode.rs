@@ -209,6 +209,7 @@ impl<'a> Stacks<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::assign::assign;
+    use super::super::places::Places;
     use super::super::tally::IdentityTally;
     use super::*;
     use crate::container::Knowledge;
@@ -221,9 +222,10 @@ mod tests {
     const PERIOD: u64 = 10_000_000;
 
     fn owned(tally: IdentityTally) -> OwnerTally {
-        let ask = Box::new(|_: &str, _| Knowledge::Unknown);
+        let ask = Box::new(|_: &str, _, _: &Arc<str>| Knowledge::Unknown);
         let mut owners = Owners::new(Default::default(), vec![], ask);
-        assign(tally, &mut owners, Patience::Over, None).owners
+        let mut places = Places::new(usize::MAX);
+        assign(tally, &mut owners, Patience::Over, 0.0, &mut places).owners
     }
 
     fn sample(program: &str, tid: u32, stack: &[Word], events: u64) -> Sample {

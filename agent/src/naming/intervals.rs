@@ -4,9 +4,10 @@
 use super::assign::{Assigned, Bounds, assign};
 use super::encode::{OwnerProfiles, owner_profiles};
 use super::names::{Names, keep};
+use super::places::Places;
 use super::tally::{IdentityTally, OwnerTally, Span};
 use super::trouble::NamingTrouble;
-use crate::owner::{Owner, Owners, Patience};
+use crate::owner::{Owners, Patience};
 use crate::profile::{OwnerProfile, Profiles};
 use crate::sampling::Window;
 use std::sync::Arc;
@@ -44,8 +45,8 @@ pub(crate) enum Delivery {
         profiles: Vec<Arc<OwnerProfile>>,
         /// The rest that is not known yet.
         provisional: Vec<Arc<OwnerProfile>>,
-        /// Owners of its provisional profiles, in whose place these come.
-        instead_of: Vec<Arc<Owner>>,
+        /// Its provisional profiles, in whose place these come.
+        instead_of: Vec<Arc<OwnerProfile>>,
     },
 }
 
@@ -59,7 +60,8 @@ pub(crate) type IsKept = Box<dyn Fn() -> bool + Send>;
 pub(crate) struct Intervals {
     period: u64,
     owners: Owners,
-    bounds: Bounds,
+    min_share: f64,
+    places: Places,
     deliver: Deliver,
     is_kept: IsKept,
     current: IdentityTally,
@@ -71,8 +73,8 @@ pub(crate) struct Intervals {
 /// What waits for runtimes to say what its containers are.
 struct Held {
     tally: IdentityTally,
-    /// Whose it seems to be, for those who look at it meanwhile.
-    shown: Vec<Arc<Owner>>,
+    /// How it looks meanwhile.
+    shown: Vec<Arc<OwnerProfile>>,
 }
 
 impl Intervals {
@@ -87,7 +89,8 @@ impl Intervals {
         Self {
             period,
             owners,
-            bounds,
+            min_share: bounds.min_share,
+            places: Places::new(bounds.max_owners),
             deliver,
             is_kept,
             current: IdentityTally::default(),
@@ -99,6 +102,7 @@ impl Intervals {
     /// Says what has gone wrong since the start.
     pub(super) fn tell(&self, trouble: &mut NamingTrouble) {
         trouble.owners = self.owners.counts;
+        trouble.owners.placed = self.places.held() as u64;
         trouble.unsound = self.unsound;
     }
 
@@ -116,9 +120,8 @@ impl Intervals {
         for (word, name) in &known {
             keep(&mut tally.names, *word, name);
         }
-        let bounds = Some(self.bounds);
-        let assigned = assign(tally, &mut self.owners, Patience::Glance, bounds);
-        let provisional = owner_profiles(&assigned.owners, self.period).profiles;
+        let seeming = self.glance(tally, self.min_share);
+        let provisional = owner_profiles(&seeming, self.period).profiles;
         (self.deliver)(Delivery::Closing { provisional });
     }
 
@@ -133,6 +136,7 @@ impl Intervals {
         for (word, name) in &tally.names {
             keep(&mut self.current.names, *word, name);
         }
+        self.places.pass(window.duration);
         self.deliver_window(window, tally);
         if window.closes_interval {
             self.end_interval(Patience::Wait);
@@ -153,9 +157,7 @@ impl Intervals {
         let profiles = if window.closes_interval {
             Profiles::default()
         } else {
-            let owners = &mut self.owners;
-            let assigned = assign(tally, owners, Patience::Glance, Some(self.bounds));
-            counted(assigned.owners, self.period)
+            counted(self.glance(tally, self.min_share), self.period)
         };
         (self.deliver)(Delivery::Window {
             span,
@@ -171,7 +173,7 @@ impl Intervals {
         let Some(span) = tally.span else {
             return;
         };
-        let assigned = self.assign(tally, patience, Some(self.bounds));
+        let assigned = self.assign(tally, patience, self.min_share);
         let profiles = self.encode(&assigned.owners);
         let provisional = self.hold(assigned.waiting);
         (self.deliver)(Delivery::Interval {
@@ -190,8 +192,8 @@ impl Intervals {
             return;
         };
         let waited = held.tally.stacks.len();
-        // Which owners are too small or too many was decided when the interval was over.
-        let assigned = self.assign(held.tally, patience, None);
+        // Which owners are too small was decided when the interval was over.
+        let assigned = self.assign(held.tally, patience, 0.0);
         if assigned.waiting.stacks.len() == waited {
             self.held = Some(Held {
                 tally: assigned.waiting,
@@ -209,15 +211,24 @@ impl Intervals {
         });
     }
 
-    fn assign(
-        &mut self,
-        tally: IdentityTally,
-        patience: Patience,
-        bounds: Option<Bounds>,
-    ) -> Assigned {
-        let assigned = assign(tally, &mut self.owners, patience, bounds);
-        self.owners.counts.samples_dropped += assigned.dropped / self.period.max(1);
+    fn assign(&mut self, tally: IdentityTally, patience: Patience, min_share: f64) -> Assigned {
+        let before = self.owners.counts.folded_surplus;
+        let (owners, places) = (&mut self.owners, &mut self.places);
+        let assigned = assign(tally, owners, patience, min_share, places);
+        let counts = &mut self.owners.counts;
+        counts.samples_dropped += assigned.dropped / self.period.max(1);
+        if before == 0 && counts.folded_surplus > 0 {
+            tracing::warn!(
+                "there are more owners within an hour than --max-owners: from now on, what is new and finds no place goes as \"other\""
+            );
+        }
         assigned
+    }
+
+    /// How it looks now, which decides nothing.
+    fn glance(&mut self, tally: IdentityTally, min_share: f64) -> OwnerTally {
+        let (owners, mut places) = (&mut self.owners, self.places.clone());
+        assign(tally, owners, Patience::Glance, min_share, &mut places).owners
     }
 
     /// Keeps what waits, and returns how it looks meanwhile.
@@ -226,12 +237,9 @@ impl Intervals {
         if tally.stacks.is_empty() {
             return Vec::new();
         }
-        let assigned = assign(tally.clone(), &mut self.owners, Patience::Glance, None);
-        let profiles = self.encode(&assigned.owners);
-        let shown = profiles
-            .iter()
-            .map(|profile| Arc::clone(&profile.owner))
-            .collect();
+        let seeming = self.glance(tally.clone(), 0.0);
+        let profiles = self.encode(&seeming);
+        let shown = profiles.clone();
         self.held = Some(Held { tally, shown });
         profiles
     }

@@ -8,6 +8,7 @@ mod encode;
 mod intervals;
 mod kernel;
 mod names;
+mod places;
 mod tally;
 mod trouble;
 

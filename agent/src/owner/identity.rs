@@ -81,6 +81,16 @@ impl Identity {
         }
     }
 
+    /// Where it runs, among those who cannot make up names for each other: in a container, a unit, a user's session; or elsewhere,
+    /// where anyone can give an executable any name.
+    pub(crate) fn realm(&self) -> Arc<str> {
+        match &self.place {
+            Place::Kernel => "kernel".into(),
+            Place::Cgroup(cgroup) => Arc::clone(&cgroup.realm),
+            Place::Executable(_) => "".into(),
+        }
+    }
+
     /// The same with what has been read meanwhile, or without, if it still has not.
     pub(crate) fn settled(self: &Arc<Self>) -> Arc<Self> {
         let Some(declared) = &self.pending else {

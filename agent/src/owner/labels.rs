@@ -70,7 +70,7 @@ impl Labels {
         labels.push("workload", pod.and_then(|pod| pod.workload.as_deref()));
         let image = info.and_then(|info| info.image.as_deref());
         labels.push("version", image.and_then(image::tag));
-        let unit = cgroup.service.as_ref().map(unit::Service::label);
+        let unit = cgroup.unit.as_ref().map(unit::Unit::label);
         labels.push("unit", unit.as_deref());
         labels.push("image", image);
         if let Some(Container::Oci { id, .. }) = &cgroup.container {
@@ -217,7 +217,7 @@ fn name_by_runtime(info: &ContainerInfo) -> Option<String> {
 /// By the container's name, the unit, or who made the container.
 fn name_by_cgroup(cgroup: &CgroupOwner, info: Option<&ContainerInfo>) -> Option<String> {
     let container = container_name(cgroup, info).map(Cow::into_owned);
-    let unit = || Some(cgroup.service.as_ref()?.short_name().to_owned());
+    let unit = || Some(cgroup.unit.as_ref()?.short_name().to_owned());
     let engine = || match cgroup.container.as_ref()? {
         Container::Oci { id, maker } => {
             let engine = maker.runtime.map_or("container", container::Runtime::name);

@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// Identities whose owners are remembered: each a name and up to nine labels, of which none is longer than 256 bytes.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// Says what is known of a container, without making anyone wait.
-pub(crate) type Ask = Box<dyn Fn(&str, Maker) -> Knowledge + Send>;
+/// Says what is known of the container of this id, maker and realm, without making anyone wait.
+pub(crate) type Ask = Box<dyn Fn(&str, Maker, &Arc<str>) -> Knowledge + Send>;
 
 /// What is done about a container of which a runtime has not said yet what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,9 @@ pub(crate) struct OwnerCounts {
     pub(crate) labels_dropped: u64,
     /// Samples that a rule wanted dropped.
     pub(crate) samples_dropped: u64,
-    /// Owners of an interval that were folded into one because there were too many.
+    /// Owners that have a place now.
+    pub(crate) placed: u64,
+    /// Owners of an interval that were folded into one because they found no place.
     pub(crate) folded_surplus: u64,
     /// The same because they had too little CPU time.
     pub(crate) folded_small: u64,
@@ -82,7 +84,7 @@ impl Owners {
     /// The owner of what is known by this (settled) identity.
     pub(crate) fn of(&mut self, identity: &Arc<Identity>, patience: Patience) -> Decision {
         let info = match container(identity) {
-            Some((id, maker)) => match self.settle(id, maker, patience) {
+            Some((id, maker, realm)) => match self.settle(id, maker, realm, patience) {
                 Entry::Known(info) => Some(info),
                 Entry::Unknown => None,
                 Entry::Asking => return Decision::Waits(self.look(identity, None).0),
@@ -96,12 +98,12 @@ impl Owners {
     }
 
     /// What counts of a container from now on; asking, if that is not decided yet.
-    fn settle(&mut self, id: &str, maker: Maker, patience: Patience) -> Entry {
+    fn settle(&mut self, id: &str, maker: Maker, realm: &Arc<str>, patience: Patience) -> Entry {
         let key = maker.key(id);
         if let Some(settled) = self.containers.get(&key) {
             return settled.clone();
         }
-        let settled = match ((self.ask)(id, maker), patience) {
+        let settled = match ((self.ask)(id, maker, realm), patience) {
             (Knowledge::Known(info), _) => Entry::Known(info),
             (_, Patience::Glance) | (Knowledge::Asking, Patience::Wait) => return Entry::Asking,
             (Knowledge::Unknown, _) => {
@@ -150,11 +152,11 @@ impl Owners {
     }
 }
 
-/// The container that a runtime may know, and who made it.
-fn container(identity: &Identity) -> Option<(&str, Maker)> {
+/// The container that a runtime may know, who made it, and its realm.
+fn container(identity: &Identity) -> Option<(&str, Maker, &Arc<str>)> {
     match &identity.place {
         Place::Cgroup(cgroup) => match &cgroup.container {
-            Some(Container::Oci { id, maker }) => Some((id, *maker)),
+            Some(Container::Oci { id, maker }) => Some((id, *maker, &cgroup.realm)),
             _ => None,
         },
         _ => None,
@@ -171,6 +173,7 @@ fn fallen_back(id: &str, why: &str) {
 mod tests {
     use super::super::{CgroupOwner, Declaration, Declared, Program, Runtime};
     use super::*;
+    use crate::container::PodInfo;
     use std::sync::Mutex;
 
     const ID: &str = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860";
@@ -180,8 +183,9 @@ mod tests {
         let answer = Arc::new(Mutex::new(Knowledge::Asking));
         let ask = {
             let answer = Arc::clone(&answer);
-            Box::new(move |id: &str, maker: Maker| {
-                assert_eq!((id, maker.runtime), (ID, Some(Runtime::Docker)));
+            Box::new(move |id: &str, maker: Maker, realm: &Arc<str>| {
+                let asked = (id, maker.runtime, &**realm);
+                assert_eq!(asked, (ID, Some(Runtime::Docker), ID));
                 answer.lock().unwrap().clone()
             })
         };
@@ -285,5 +289,94 @@ mod tests {
         ));
         *answer.lock().unwrap() = known("web");
         assert_eq!(owners.of(&container, Patience::Wait), Decision::Final(None));
+    }
+    /// A pod's container of this image, whose pod has this label.
+    fn of_image(image: &str, team: &str) -> Knowledge {
+        Knowledge::Known(Arc::new(ContainerInfo {
+            name: Some("web".to_owned()),
+            image: Some(image.to_owned()),
+            pod: Some(Arc::new(PodInfo {
+                labels: [("team".to_owned(), team.to_owned())].into(),
+                ..PodInfo::default()
+            })),
+            ..ContainerInfo::default()
+        }))
+    }
+
+    /// Labels but for the service's name, which is the process's.
+    fn labels(decision: &Decision) -> Vec<(String, String)> {
+        let Decision::Final(Some(owner)) = decision else {
+            panic!("{decision:?}");
+        };
+        let labels = owner.labels().filter(|(name, _)| *name != "service_name");
+        labels
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// Whatever is said of a container later, by a runtime that was restarted, after its image got another tag or its pod another label: it keeps
+    /// its labels, for what was seen before, what was forgotten meanwhile, and what is seen for the first time.
+    #[test]
+    fn labels_never_change() {
+        for first in [
+            of_image("web:1", "a"),
+            Knowledge::Unknown,
+            Knowledge::Asking,
+        ] {
+            let (mut owners, answer) = owners(vec![]);
+            owners.config.pod_labels = vec!["team".to_owned()];
+            *answer.lock().unwrap() = first.clone();
+            let given = labels(&owners.of(&identity(), Patience::Over));
+            let is_known = |name: &str| given.iter().any(|(known, _)| known == name);
+            assert_eq!(
+                is_known("version") && is_known("team"),
+                first == of_image("web:1", "a")
+            );
+            for (number, later) in [
+                Knowledge::Asking,
+                Knowledge::Unknown,
+                of_image("web:2", "b"),
+                known("renamed"),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                *answer.lock().unwrap() = later;
+                for other in 0..REMEMBERED.get() {
+                    let program = format!("{number}-{other}");
+                    let program = Program::Executable(program.as_bytes());
+                    let elsewhere = Identity::of(None, program, &Declared::default()).into();
+                    owners.of(&elsewhere, Patience::Wait);
+                }
+                for process in [identity(), calling_itself(&format!("new-{number}"))] {
+                    for patience in [Patience::Glance, Patience::Wait] {
+                        assert_eq!(labels(&owners.of(&process, patience)), given);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two containers of one name, one after the other, are two owners; a unit that was started again is one.
+    #[test]
+    fn owners_are_containers_and_units() {
+        let ask = Box::new(|_: &str, _, _: &Arc<str>| known("web"));
+        let mut owners = Owners::new(LabelConfig::default(), vec![], ask);
+        let mut owner = |path: String| {
+            let cgroup = CgroupOwner::of_path(path.as_bytes()).map(Arc::new);
+            let declared = Declared::default();
+            declared.set(Declaration::default());
+            let identity = Identity::of(cgroup, Program::Executable(b"app"), &declared);
+            owners.of(&Arc::new(identity), Patience::Wait)
+        };
+        let [first, second] =
+            ["0", "1"].map(|digit| owner(format!("/docker/{}", digit.repeat(64))));
+        assert_eq!(
+            (name(&first), name(&second)),
+            (("web", true), ("web", true))
+        );
+        assert_ne!(first, second);
+        let mut unit = || owner("/system.slice/web.service".to_owned());
+        assert_eq!(unit(), unit());
     }
 }

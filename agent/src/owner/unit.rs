@@ -1,17 +1,17 @@
-//! Names of systemd services as they stand in cgroup paths.
+//! Names of systemd's services and slices as they stand in cgroup paths.
 
 use super::label::label_text;
 
-/// A systemd service.
+/// A systemd service, or a slice that holds processes without one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Service {
+pub(crate) struct Unit {
     /// Unit of the user manager that runs it (`user@1000.service`), none for the system's own services.
     pub(crate) manager: Option<String>,
-    /// Unit name with its `.service`, unescaped.
+    /// Unit name with its `.service` or `.slice`, unescaped.
     pub(crate) name: String,
 }
 
-impl Service {
+impl Unit {
     /// Label `unit`. A service of a user carries its manager's name (`user@1000.service/sshd.service`), because a user
     /// may call a service what he likes and must not be taken for the system's service of that name.
     pub(crate) fn label(&self) -> String {
@@ -21,9 +21,11 @@ impl Service {
         }
     }
 
-    /// Unit name without `.service`.
+    /// Unit name without `.service` or `.slice`.
     pub(crate) fn short_name(&self) -> &str {
-        self.name.strip_suffix(".service").unwrap_or(&self.name)
+        self.name
+            .rsplit_once('.')
+            .map_or(&self.name, |(name, _)| name)
     }
 }
 
@@ -34,6 +36,32 @@ pub(super) fn service_unit(component: &[u8]) -> Option<String> {
     let stem = unit.strip_suffix(b".service")?;
     let stem = label_text(&unescape(stem));
     (!stem.is_empty()).then(|| format!("{stem}.service"))
+}
+
+/// Top slices of systemd and of the kubelet: whose something in them is, is told by what they hold.
+const DIVIDED: [&[u8]; 4] = [b"system", b"user", b"machine", b"kubepods"];
+
+/// Unit name of the slice that the cgroup `path` lies in, if an administrator has made it for something. systemd puts `a-b.slice` into
+/// `a.slice`; what is no such slice ends the row, because others may make cgroups below.
+pub(super) fn slice_unit(path: &[u8]) -> Option<String> {
+    let mut slice: Option<&[u8]> = None;
+    for component in path.split(|c| *c == b'/').filter(|c| !c.is_empty()) {
+        let Some(stem) = component.strip_suffix(b".slice") else {
+            break;
+        };
+        let is_below = |top: &[u8]| {
+            stem.strip_prefix(top)
+                .is_some_and(|rest| rest.starts_with(b"-"))
+        };
+        if stem.is_empty() || slice.is_some_and(|slice| !is_below(slice)) {
+            break;
+        }
+        slice = Some(stem);
+    }
+    let slice = slice?;
+    let top = slice.split(|c| *c == b'-').next()?;
+    let name = label_text(&unescape(slice));
+    (!DIVIDED.contains(&top) && !name.is_empty()).then(|| format!("{name}.slice"))
 }
 
 /// Whether a unit is a user's manager: his session and his services below it, not a service of its own.
@@ -136,6 +164,41 @@ mod tests {
                 "{}",
                 String::from_utf8_lossy(other)
             );
+        }
+    }
+    /// The innermost slice of a row, as far as systemd makes it, and none of those that systemd divides further.
+    #[test]
+    fn tells_slices() {
+        for (path, unit) in [
+            ("/batch.slice", Some("batch.slice")),
+            ("/batch.slice/run-r0b1c.scope", Some("batch.slice")),
+            (
+                "/batch.slice/batch-night.slice/a.scope/x",
+                Some("batch-night.slice"),
+            ),
+            ("/batch.slice/other.slice", Some("batch.slice")),
+            (
+                "/batch.slice/run-1.scope/batch-x.slice",
+                Some("batch.slice"),
+            ),
+            (r"/my\x2djobs.slice", Some("my-jobs.slice")),
+            ("/system.slice", None),
+            ("/system.slice/system-getty.slice", None),
+            ("/user.slice/user-1000.slice/session-2.scope", None),
+            (
+                "/machine.slice/machine-libpod_pod_00.slice/libpod-conmon-00.scope",
+                None,
+            ),
+            (
+                "/kubepods.slice/kubepods-burstable.slice/crio-conmon-00.scope",
+                None,
+            ),
+            ("/init.scope", None),
+            ("/plain/batch.slice", None),
+            ("/.slice", None),
+            ("/", None),
+        ] {
+            assert_eq!(slice_unit(path.as_bytes()).as_deref(), unit, "{path}");
         }
     }
 }

@@ -54,13 +54,14 @@ impl Identities {
             // A removed one stays known: its last samples may not be drained yet.
             if let CgroupEvent::Created { id, path } = event {
                 let path = path.strip_prefix(b"/").unwrap_or(&path);
-                let owner = cgroups.created(id, path);
-                let container = owner.as_ref().and_then(|owner| owner.container.as_ref());
+                let Some(owner) = cgroups.created(id, path) else {
+                    continue;
+                };
                 if let (Some(runtimes), Some(Container::Oci { id, maker })) =
-                    (&self.runtimes, container)
+                    (&self.runtimes, &owner.container)
                     && !is_users(path)
                 {
-                    runtimes.foresee(id, *maker);
+                    runtimes.foresee(id, *maker, &owner.realm);
                 }
             }
         }

@@ -29,7 +29,7 @@ impl Stripped {
     }
 
     fn frames(&self, agent: &Agent) -> Vec<Frame> {
-        let path = format!("/api/profile?seconds=3&pid={}", self.0.id());
+        let path = format!("/api/profile?seconds=1&pid={}", self.0.id());
         let stacks = agent.stacks(&path).stacks.into_iter();
         stacks.flat_map(|stack| stack.frames).collect()
     }

@@ -1,12 +1,13 @@
-//! `thermograph agent` on the real kernel: one agent for most of these tests, which pushes to a stand-in of Pyroscope.
+//! `thermograph agent` on the real kernel: one agent for those of these tests that ask for no other, which pushes to a stand-in of Pyroscope.
 
 mod budget;
 mod captures;
+mod configured;
+mod contained;
 mod debuginfod;
 mod errors;
 mod metrics;
 mod nameless;
-mod names;
 mod owners;
 mod page;
 mod push;

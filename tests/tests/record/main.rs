@@ -14,6 +14,9 @@ mod symbols;
 use fixtures::Program;
 use std::path::Path;
 
+/// Where Go keeps what it has compiled.
+const GO_CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-cache");
+
 /// The path of a program, as an argument.
 fn path(program: Program) -> String {
     utf8(&program.path())

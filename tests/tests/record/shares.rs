@@ -1,8 +1,8 @@
 //! Shares and stacks of programs that know theirs: functions in three languages, libraries, the vDSO and the kernel.
 //!
-//! One recording serves all tests of this file. Of n samples at 499 Hz a function with the share p has n p, give or take
+//! One recording serves all tests of this file. Of n samples at 997 Hz a function with the share p has n p, give or take
 //! sqrt(n p (1 - p)) where each tick is a matter of chance, as on a busy machine; on an idle one less, because ticks come
-//! evenly and functions run for a good part of a period at a time. For 15 s of CPU, in parts of the function's own share:
+//! evenly and functions run for a good part of a period at a time. For 8 s of CPU, in parts of the function's own share:
 //!
 //! ```text
 //! share of the function                   50 %    30 %    15 %     5 %
@@ -14,7 +14,7 @@
 //! for all but the smallest over the three. Elsewhere it is four deviations: 7, 11 and 20 % in one program, and 12 % for the
 //! function of 5 % over the three, which is 0.6 points of the whole.
 
-use crate::path;
+use crate::{GO_CACHE, path};
 use fixtures::{CallPath, Program, Report};
 use std::collections::BTreeSet;
 use std::fs;
@@ -54,18 +54,18 @@ fn recorded() -> &'static Recorded {
     static RECORDED: OnceLock<Recorded> = OnceLock::new();
     RECORDED.get_or_init(|| {
         let programs = [
-            (Program::SharesC, 15),
-            (Program::SharesCpp, 15),
-            (Program::SharesRust, 15),
-            (Program::Syscalls, 3),
-            (Program::UsesLibrary, 3),
-            (Program::Vdso, 3),
+            (Program::SharesC, 8),
+            (Program::SharesCpp, 8),
+            (Program::SharesRust, 8),
+            (Program::Syscalls, 2),
+            (Program::UsesLibrary, 2),
+            (Program::Vdso, 2),
         ];
         let start =
             |(program, seconds): (Program, u32)| format!("'{}' {seconds} & ", path(program));
         let script = programs.map(start).concat() + "wait";
         let _machine = Machine::shared();
-        let finished = Run::new(["record", "-F", "499", "--", "sh", "-c", &script])
+        let finished = Run::new(["record", "-F", "997", "--", "sh", "-c", &script])
             .finish()
             .succeeded();
         let stacks = finished.stacks();
@@ -357,11 +357,12 @@ fn go_reads_the_profile() {
     if skipped("go_reads_the_profile") {
         return;
     }
-    let Some(raw) = go_tool::raw("go_reads_the_profile", &recorded().finished.file()) else {
+    let file = recorded().finished.file();
+    let Some(raw) = go_tool::raw("go_reads_the_profile", &file, GO_CACHE) else {
         return;
     };
     assert!(
-        raw.contains("cpu/nanoseconds") && raw.contains("Period: 2004008"),
+        raw.contains("cpu/nanoseconds") && raw.contains("Period: 1003009"),
         "{}",
         &raw[..500]
     );

@@ -1,6 +1,6 @@
 //! What a profile says of its mappings, and that a reader who has the files gives addresses the names that this host does.
 
-use crate::path;
+use crate::{GO_CACHE, path};
 use fixtures::{Program, library};
 use pprof_proto::pprof::{Location, Mapping, Profile};
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,7 +188,8 @@ fn readers_find_the_same_names() {
     assert_eq!(seen.len(), files.len(), "{seen:?}");
 
     let test = "readers_find_the_same_names";
-    let raws = [&with_names, &without].map(|finished| go_tool::raw(test, &finished.file()));
+    let raws = [&with_names, &without];
+    let raws = raws.map(|finished| go_tool::raw(test, &finished.file(), GO_CACHE));
     let [Some(with_names), Some(without)] = raws else {
         return;
     };

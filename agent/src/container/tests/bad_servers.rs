@@ -65,11 +65,11 @@ async fn asks_again_as_long_as_it_may_help() {
     let runtimes = start(&below(root.path()));
     assert_eq!(settled(&runtimes, ID, None).await, Knowledge::Unknown);
     assert_eq!(trouble(&runtimes, "docker").asked, 5);
-    assert_eq!(runtimes.get(ID, by(None)), Knowledge::Unknown);
+    assert_eq!(get(&runtimes, ID, None), Knowledge::Unknown);
 
     let other = ID.replace('3', "4");
     let hint = Some(Runtime::Podman);
-    assert_eq!(runtimes.get(&other, by(hint)), Knowledge::Asking);
+    assert_eq!(get(&runtimes, &other, hint), Knowledge::Asking);
     sleep(Duration::from_millis(500)).await;
     serve(&root.path().join(PODMAN), http(200, INSPECTED));
     let info = known(&runtimes, &other, hint).await;
@@ -83,10 +83,10 @@ async fn a_runtime_may_come_late() {
     serve(&root.path().join(PODMAN), http(404, "{}"));
     let runtimes = start(&below(root.path()));
     let hint = Some(Runtime::Docker);
-    assert_eq!(runtimes.get(ID, by(hint)), Knowledge::Asking);
+    assert_eq!(get(&runtimes, ID, hint), Knowledge::Asking);
     let begin = Instant::now();
     while trouble(&runtimes, "podman").asked < 6 {
-        assert_eq!(runtimes.get(ID, by(hint)), Knowledge::Asking);
+        assert_eq!(get(&runtimes, ID, hint), Knowledge::Asking);
         assert!(begin.elapsed() < PATIENCE);
         sleep(Duration::from_millis(50)).await;
     }
@@ -101,7 +101,7 @@ async fn only_ids_are_asked_for() {
     let root = tempfile::tempdir().unwrap();
     let runtimes = start(&below(root.path()));
     for id in ["", "../../etc", "a b", &"a".repeat(65)] {
-        assert_eq!(runtimes.get(id, by(None)), Knowledge::Unknown);
+        assert_eq!(get(&runtimes, id, None), Knowledge::Unknown);
     }
 }
 
@@ -114,13 +114,14 @@ async fn a_hanging_runtime_is_left_alone() {
     serve(&root.path().join(PODMAN), http(200, INSPECTED));
     let runtimes = start(&below(root.path()));
     for number in 0..100_000 {
-        let knowledge = runtimes.get(&format!("{number:064x}"), by(Some(Runtime::Docker)));
+        let knowledge = get(&runtimes, &format!("{number:064x}"), Some(Runtime::Docker));
         assert_ne!(knowledge, Knowledge::Unknown);
     }
     known(&runtimes, &format!("{:064x}", 200), Some(Runtime::Docker)).await;
     // Also if nobody has sampled a million others, which may come behind.
     for number in 0..1_000_000 {
-        runtimes.foresee(&format!("{number:063x}f"), by(Some(Runtime::Docker)));
+        let id = format!("{number:063x}f");
+        runtimes.foresee(&id, by(Some(Runtime::Docker)), &id.as_str().into());
     }
     known(&runtimes, ID, Some(Runtime::Docker)).await;
     // Those that were asked for at once all met it before it was known to hang.

@@ -3,6 +3,7 @@
 mod bad_servers;
 mod crio;
 mod fake;
+mod flood;
 mod kubernetes;
 mod real;
 mod rootless;
@@ -39,6 +40,11 @@ fn by(runtime: Option<Runtime>) -> Maker {
     }
 }
 
+/// What is known of a container that is in no other, nor in a user's session.
+fn get(runtimes: &Runtimes, id: &str, hint: Option<Runtime>) -> Knowledge {
+    runtimes.get(id, by(hint), &id.into())
+}
+
 /// What becomes known in the end.
 async fn settled(runtimes: &Runtimes, id: &str, hint: Option<Runtime>) -> Knowledge {
     settled_of(runtimes, id, by(hint)).await
@@ -47,7 +53,7 @@ async fn settled(runtimes: &Runtimes, id: &str, hint: Option<Runtime>) -> Knowle
 async fn settled_of(runtimes: &Runtimes, id: &str, maker: Maker) -> Knowledge {
     let begin = Instant::now();
     loop {
-        let knowledge = runtimes.get(id, maker);
+        let knowledge = runtimes.get(id, maker, &id.into());
         if knowledge != Knowledge::Asking {
             return knowledge;
         }

@@ -51,7 +51,10 @@ async fn users_cannot_disturb_others() {
     serve(&socket(user + 1), http(200, INSPECTED));
     let runtimes = start(&below(root.path()));
     let stranger = of_user(Runtime::Docker, user + 1);
-    assert_eq!(runtimes.get(ID, stranger), Knowledge::Asking);
+    assert_eq!(
+        runtimes.get(ID, stranger, &"user@1.service".into()),
+        Knowledge::Asking
+    );
     let begin = Instant::now();
     let failed = || {
         let all = runtimes.trouble().into_iter();
@@ -74,8 +77,10 @@ async fn users_cannot_disturb_others() {
     let place = hanging.path().join(format!("run/user/{user}/docker.sock"));
     serve(&place, Play::Hang);
     let runtimes = start(&below(hanging.path()));
+    let realm = "user@0.service".into();
     for number in 0..1000 {
-        runtimes.get(&format!("{number:064x}"), of_user(Runtime::Docker, user));
+        let id = format!("{number:064x}");
+        runtimes.get(&id, of_user(Runtime::Docker, user), &realm);
     }
     serve(
         &hanging.path().join("run/docker.sock"),

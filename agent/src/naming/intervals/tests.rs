@@ -26,7 +26,7 @@ fn scene(max_owners: usize) -> Scene {
     let answer = Arc::new(Mutex::new(Knowledge::Asking));
     let delivered = Arc::new(Mutex::new(Vec::new()));
     let says = Arc::clone(&answer);
-    let ask = Box::new(move |_: &str, _| says.lock().unwrap().clone());
+    let ask = Box::new(move |_: &str, _, _: &Arc<str>| says.lock().unwrap().clone());
     let deliver = {
         let delivered = Arc::clone(&delivered);
         Box::new(move |delivery| delivered.lock().unwrap().push(delivery))
@@ -163,7 +163,7 @@ fn text(delivery: &Delivery) -> String {
         } => {
             let instead_of = instead_of.iter();
             let shown: Vec<&str> = instead_of
-                .map(|owner| owner.service_name.as_str())
+                .map(|profile| profile.owner.service_name.as_str())
                 .collect();
             format!(
                 "late {}: {} [{}] for {}",
@@ -288,10 +288,10 @@ fn nothing_waits_at_the_end() {
     );
 }
 
-/// What is too small for a place among the owners does not wait either: it has no name of its own.
+/// What waits takes no place from others. When it is known, it gets one if there is one left; if not, it is added to what was folded.
 #[test]
-fn what_is_folded_does_not_wait() {
-    let mut scene = scene(2);
+fn what_waits_takes_no_place() {
+    let mut scene = scene(1);
     let container = identity(&format!("/docker/{ID}"), &silent());
     let [cron, ssh] =
         ["cron", "ssh"].map(|unit| identity(&format!("/system.slice/{unit}.service"), &silent()));
@@ -303,10 +303,38 @@ fn what_is_folded_does_not_wait() {
         [
             "window 0: other=3 ssh=3",
             "window 1: ",
-            "interval 0: other=6 ssh=6 []"
+            "interval 0: other=4 ssh=6 [other=2]"
         ]
     );
+    assert_eq!(scene.intervals.owners.counts.folded_surplus, 1);
+    scene.says("web");
+    scene.window(&[]);
+    assert_eq!(
+        scene.delivered(),
+        ["window 2: ", "late 0: other=2 [] for other"]
+    );
     assert_eq!(scene.intervals.owners.counts.folded_surplus, 2);
+}
+
+/// What has less than its share does not wait either: it has no name of its own in this interval.
+#[test]
+fn what_is_small_does_not_wait() {
+    let mut scene = scene(9);
+    scene.intervals.min_share = 0.2;
+    let container = identity(&format!("/docker/{ID}"), &silent());
+    let unit = identity("/system.slice/cron.service", &silent());
+    for _ in 0..2 {
+        scene.window(&[(&container, 1), (&unit, 9)]);
+    }
+    assert_eq!(
+        scene.delivered(),
+        [
+            "window 0: cron=9 other=1",
+            "window 1: ",
+            "interval 0: cron=18 other=2 []"
+        ]
+    );
+    assert_eq!(scene.intervals.owners.counts.folded_small, 1);
 }
 
 /// What a process says of itself counts for what was sampled before it was read.

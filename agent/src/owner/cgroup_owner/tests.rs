@@ -29,7 +29,7 @@ fn describe(line: &str) -> (Option<String>, Option<String>, Option<String>) {
     (
         container,
         owner.pod_uid,
-        owner.service.map(|service| service.label()),
+        owner.unit.map(|unit| unit.label()),
     )
 }
 
@@ -454,7 +454,7 @@ fn machines() {
     ]);
 }
 
-/// systemd on the host: services own, sessions, managers, scopes and slices do not.
+/// systemd on the host: services own, and slices that are made for something; sessions, managers, scopes and systemd's own slices do not.
 #[test]
 fn systemd() {
     check(&[
@@ -533,6 +533,36 @@ fn systemd() {
         ),
         ("init", "0::/init.scope", (None, None, None)),
         ("slice", "0::/system.slice", (None, None, None)),
+        (
+            "slice of its own",
+            "0::/batch.slice",
+            (None, None, Some("batch.slice")),
+        ),
+        (
+            "scope in it",
+            "0::/batch.slice/batch-night.slice/run-r5d4a5b7ee6bb4f0fb3a1bdd6d6e6a9ae.scope",
+            (None, None, Some("batch-night.slice")),
+        ),
+        (
+            "service in it",
+            "0::/batch.slice/report.service",
+            (None, None, Some("report.service")),
+        ),
+        (
+            "virtual machine of Proxmox",
+            "0::/qemu.slice/100.scope",
+            (None, None, Some("qemu.slice")),
+        ),
+        (
+            "a user's own slice",
+            "0::/user.slice/user-1000.slice/user@1000.service/batch.slice/run-u1.scope",
+            (None, None, None),
+        ),
+        (
+            "monitor in a pod of a kubelet with a slice of its own",
+            "0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod207aaad1_659f_4db8_88e0_46e0cdcc3004.slice/crio-conmon-32da98c8522068be05a7510a3eddb09cad6ed2f03286180d0e931d0d0b6224a6.scope",
+            (None, None, None),
+        ),
         ("root", "0::/", (None, None, None)),
         (
             "outside a private namespace",
@@ -604,8 +634,8 @@ fn random_paths() {
             Some(Container::Machine { name }) => assert!(fits(name) && !name.is_empty()),
             None => {}
         }
-        if let Some(service) = &owner.service {
-            assert!(fits(&service.name) && service.manager.as_deref().is_none_or(fits));
+        if let Some(unit) = &owner.unit {
+            assert!(fits(&unit.name) && unit.manager.as_deref().is_none_or(fits));
         }
     }
 }

@@ -174,6 +174,11 @@ fn names_by_the_documented_order() {
         let identity = identity(&in_unit, environment);
         Labels::new(&identity, Some(info), &LabelConfig::default()).service_name
     };
+    let rule: Rule = toml::from_str("action = 'set'\nset = { service_name = 'by-rule' }").unwrap();
+    let declaring = identity(&in_unit, "OTEL_SERVICE_NAME=by-process");
+    let config = LabelConfig::default();
+    let ruled = Labels::new(&declaring, Some(&info), &config).ruled(&[rule], &config);
+    assert_eq!(ruled.unwrap().service_name, "by-rule");
     assert_eq!(name("OTEL_SERVICE_NAME=by-process", &info), "by-process");
     assert_eq!(name("", &info), "by-container");
     info.environment.clear();
@@ -192,6 +197,7 @@ fn names_by_the_documented_order() {
     assert_eq!(name("", &info), "web");
     let executable = identity("/", "OTEL_SERVICE_NAME=shop");
     check(&executable, None, &[("service_name", "shop")]);
+    check(&identity("/", ""), None, &[("service_name", "app")]);
 }
 
 /// What was asked for of a pod becomes labels with names that every reader takes; what is always there cannot be taken over.
