@@ -1,9 +1,16 @@
 //! The socket of a runtime: where it may be, and connecting to it.
 
 use super::error::AskError;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+
+/// Sockets of users that are being connected to.
+static CONNECTING: Semaphore = Semaphore::const_new(4);
 
 /// A socket at one of several places.
 #[derive(Debug)]
@@ -43,7 +50,11 @@ impl Socket {
     pub(super) async fn connect(&self) -> Result<UnixStream, AskError> {
         let mut failure = AskError::Absent;
         for place in &self.places {
-            match UnixStream::connect(place).await {
+            let connecting = match self.owner {
+                None => UnixStream::connect(place).await,
+                Some(user) => of_user(place.clone(), user).await,
+            };
+            match connecting {
                 Ok(stream) => match self.stranger(&stream) {
                     None => return Ok(stream),
                     Some(stranger) => failure = AskError::Foreign(place.clone(), stranger),
@@ -69,4 +80,33 @@ impl Socket {
         let listener = stream.peer_cred().ok()?.uid();
         (listener != owner).then_some(listener)
     }
+}
+
+/// Connects to what is at `place` in the directory of `user`. That is the user's own, and may be made so that to look there takes for ever: it
+/// costs a thread that nothing else waits for.
+async fn of_user(place: PathBuf, user: u32) -> io::Result<UnixStream> {
+    let permit = CONNECTING.acquire().await.map_err(io::Error::other)?;
+    let connecting = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        connect_below(&place, user)
+    });
+    let stream = connecting.await.map_err(io::Error::other)??;
+    UnixStream::from_std(stream.into())
+}
+
+/// A socket that is connected to what is at `place`, to which no link leads from the user's directory on.
+fn connect_below(place: &Path, user: u32) -> io::Result<OwnedFd> {
+    let name = user.to_string();
+    let is_of_user = |directory: &&Path| directory.file_name().is_some_and(|last| *last == *name);
+    let directory = place.ancestors().find(is_of_user).unwrap_or(place);
+    let below = place.strip_prefix(directory).unwrap_or(place);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let socket = rustix::fs::openat2(&directory, below, flags, Mode::empty(), how)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", socket.as_raw_fd()))?;
+    rustix::net::connect(&stream, &address)?;
+    Ok(stream)
 }

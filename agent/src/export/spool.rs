@@ -7,10 +7,10 @@
 //! ```
 //!
 //! The mark before a push is what makes "at most twice" true whenever this process or the host dies: who finds it knows that the server may
-//! have the profile. Nothing here is read into memory but what is about to be sent, and 32 bytes of each profile.
+//! have the profile. Nothing here is read into memory but what is about to be sent, and some 60 bytes of each profile.
 //!
 //! What is provisional is so in the newest file alone: each file that comes takes the place of what is provisional in those before it, so that the
-//! renaming of one file puts others in its place, and there is no moment at which both count, or neither.
+//! renaming of one file puts others in its place, and there is no moment at which both count, or neither, as far as one file holds them.
 
 mod choice;
 mod directory;

@@ -9,28 +9,31 @@ use symbolizer::{Symbolized, Symbolizer};
 /// the kernel is known to have come or gone.
 const RELOAD: Duration = Duration::from_secs(300);
 const RELOAD_OF_CHANGED: Duration = Duration::from_secs(60);
-/// What the kernel's own code is called, which never changes; beside it are its modules and BPF programs.
+/// What the kernel's own code is called; beside it are its modules and BPF programs.
 const CORE: &str = "[kernel.kallsyms]";
 
 /// The kernel's symbols, and when they are to be read again.
 pub(super) struct KernelNames {
     /// When they were read last.
     read: Option<Instant>,
-    /// Code of the kernel came or went since then.
-    changed: bool,
+    /// BPF programs came or went since then.
+    programs_changed: bool,
+    /// Modules did.
+    modules_changed: bool,
 }
 
 impl KernelNames {
     pub(super) fn new() -> Self {
         Self {
             read: None,
-            changed: false,
+            programs_changed: false,
+            modules_changed: false,
         }
     }
 
     /// BPF programs came or went: the symbols that were read may be of others.
     pub(super) fn have_changed(&mut self) {
-        self.changed = self.read.is_some();
+        self.programs_changed = self.read.is_some();
     }
 
     /// What is at kernel addresses, one answer for each: by the symbols as they are now, or by its place where the name may be of what was
@@ -41,8 +44,9 @@ impl KernelNames {
         addresses: &[u64],
     ) -> Vec<Arc<Symbolized>> {
         let mut named = symbolizer.kernel(addresses);
-        if named.iter().any(is_loaded) && symbolizer.kernel_modules_changed() {
-            self.changed = true;
+        let is_of_module = |found: &Arc<Symbolized>| kind(found) == Kind::Module;
+        if named.iter().any(is_of_module) && symbolizer.kernel_modules_changed() {
+            self.modules_changed = true;
         }
         if self.are_outdated(&named) {
             symbolizer.reload_kernel();
@@ -50,31 +54,50 @@ impl KernelNames {
             named = symbolizer.kernel(addresses);
         }
         self.read.get_or_insert_with(Instant::now);
-        if self.changed {
-            let loaded = named.iter_mut().filter(|found| is_loaded(found));
-            loaded.for_each(forget_name);
-        }
+        let doubtful = named.iter_mut().filter(|found| self.doubts(found));
+        doubtful.for_each(forget_name);
         named
     }
 
     /// Whether symbols are to be read again: kernel modules and BPF programs come while the agent runs, and one
     /// takes the place of another.
     fn are_outdated(&self, named: &[Arc<Symbolized>]) -> bool {
-        let pause = match self.changed {
+        let pause = match self.programs_changed || self.modules_changed {
             true => RELOAD_OF_CHANGED,
             false => RELOAD,
         };
-        let is_doubtful =
-            |found: &Arc<Symbolized>| !found.named || self.changed && is_loaded(found);
+        let is_doubtful = |found: &Arc<Symbolized>| !found.named || self.doubts(found);
         let is_due = self.read.is_some_and(|read| read.elapsed() >= pause);
         is_due && named.iter().any(is_doubtful)
     }
+
+    /// Whether a name may be of what was there before.
+    fn doubts(&self, found: &Arc<Symbolized>) -> bool {
+        match kind(found) {
+            Kind::Core => false,
+            Kind::Module => self.modules_changed,
+            Kind::Program => self.programs_changed,
+        }
+    }
 }
 
-/// Whether code of the kernel has come while it ran, and may go.
-fn is_loaded(found: &Arc<Symbolized>) -> bool {
-    let mapping = found.mapping.as_ref();
-    mapping.is_some_and(|mapping| &*mapping.name != CORE)
+/// Code of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It never changes.
+    Core,
+    Module,
+    /// What the kernel makes while it runs: of BPF programs, and what calls them.
+    Program,
+}
+
+fn kind(found: &Symbolized) -> Kind {
+    match found.mapping.as_ref().map(|mapping| &*mapping.name) {
+        None | Some(CORE) => Kind::Core,
+        Some("[bpf]") => Kind::Program,
+        Some(name) if name.starts_with("[__builtin__") => Kind::Program,
+        Some(_) => Kind::Module,
+    }
 }
 
 /// Calls a place in the kernel by where it is.
@@ -90,22 +113,33 @@ mod tests {
     use super::*;
     use symbolizer::Mapping;
 
-    /// What may be another program by now is called by its place, the kernel's own code by its name.
+    /// What may be another program by now is called by its place, the kernel's own code and its modules by their names: those are
+    /// doubted when there are others.
     #[test]
-    fn doubtful_names_of_the_kernel_are_not_given() {
-        let [mut core, mut loaded] = [CORE, "[bpf]"].map(|name| {
-            let mut found = bare(&mapping(name), 16, "name_[k]");
-            Arc::make_mut(&mut found).named = true;
-            found
-        });
-        for found in [&mut core, &mut loaded] {
-            if is_loaded(found) {
-                forget_name(found);
-            }
-        }
-        assert_eq!((core.named, &*core.frames[0].name), (true, "name_[k]"));
-        let name = &*loaded.frames[0].name;
-        assert_eq!((loaded.named, name), (false, "[bpf]+0x10_[k]"));
+    fn doubtful_names_are_not_given() {
+        let names = |programs_changed, modules_changed| {
+            let kernel = KernelNames {
+                programs_changed,
+                modules_changed,
+                ..KernelNames::new()
+            };
+            [CORE, "[xfs]", "[bpf]", "[__builtin__ftrace]"].map(|of| {
+                let mut found = bare(&mapping(of), 16, "name_[k]");
+                Arc::make_mut(&mut found).named = true;
+                if kernel.doubts(&found) {
+                    forget_name(&mut found);
+                }
+                let name = found.frames[0].name.to_string();
+                (found.named, name)
+            })
+        };
+        let named = || (true, "name_[k]".to_owned());
+        let place = |of: &str| (false, format!("{of}+0x10_[k]"));
+        let (bpf, ftrace) = (place("[bpf]"), place("[__builtin__ftrace]"));
+        assert_eq!(names(false, false), [named(), named(), named(), named()]);
+        assert_eq!(names(true, false), [named(), named(), bpf, ftrace]);
+        let xfs = place("[xfs]");
+        assert_eq!(names(false, true), [named(), xfs, named(), named()]);
     }
 
     fn mapping(name: &str) -> Arc<Mapping> {

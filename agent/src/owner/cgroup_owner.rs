@@ -44,12 +44,12 @@ impl CgroupOwner {
         let mut owner = Self::default();
         let mut manager = None;
         let mut realm = None;
-        // The first one was made by the system's manager; below it users make what they like.
+        // The first one was made by the system's manager; below it users make what they like, containers in containers too.
         let mut user = None;
         let mut parent: &[u8] = b"";
         for component in path.split(|c| *c == b'/').filter(|c| !c.is_empty()) {
             owner.pod_uid = container::pod_uid(component).or(owner.pod_uid);
-            if owner.container.is_none() {
+            if owner.container.is_none() && owner.unit.is_none() {
                 user = user.or_else(|| unit::user_of_manager(component));
             }
             if let Some(container) = Container::of(parent, component, user) {
@@ -57,7 +57,7 @@ impl CgroupOwner {
                 if !container::is_split_from_service(component) {
                     owner.unit = None;
                 }
-                (manager, user) = (None, None);
+                manager = None;
                 realm.get_or_insert(component);
             } else if let (None, Some(unit)) = (&owner.unit, unit::service_unit(component)) {
                 if unit::is_user_manager(&unit) {

@@ -1,5 +1,6 @@
 //! Root directories of processes, below which files that belong to a mapped one are looked for: its debug file, say.
 
+use crate::host::PROCESSES;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use std::collections::HashMap;
 use std::io;
@@ -18,7 +19,9 @@ impl Roots {
     /// what the first of them has put beside it, so the host is asked first.
     pub(super) fn of(&self, tgid: u32) -> Vec<Arc<OwnedFd>> {
         // An agent in a container has a root of its own, in which there is nothing of the host's. Without privileges that is all it can open.
-        let host = self.open("/proc/1/root").or_else(|_| self.open("/")).ok();
+        let roots = PROCESSES.map(|process| format!("{process}/root"));
+        let roots = roots.iter().map(String::as_str).chain(["/"]);
+        let host = roots.filter_map(|root| self.open(root).ok()).next();
         let process = self.open(&format!("/proc/{tgid}/root")).ok();
         let is_other =
             |process: &Arc<_>| host.as_ref().is_none_or(|host| !Arc::ptr_eq(process, host));

@@ -164,6 +164,26 @@ fn engines() {
             ),
         ),
         (
+            "rootless, and in it what a user calls another container: it is his own",
+            "0::/user.slice/user-1000.slice/user@1000.service/docker-3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860.scope/docker-cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411.scope",
+            (
+                Some(
+                    "docker cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411 of 1000",
+                ),
+                None,
+                None,
+            ),
+        ),
+        (
+            "what a service calls the sessions of a user",
+            "0::/system.slice/web.service/user@1000.service/docker-cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411.scope",
+            (
+                Some("docker cde7c2bab394630a42d73dc610b9c57415dced996106665d427f6d0566594411"),
+                None,
+                None,
+            ),
+        ),
+        (
             "sessions in a container",
             "0::/docker/3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860/user@0.service/libpod-5d476e3704141d03c898fa0d7f81e688c2c64caa5d66fa2b50433ea884b6fdf3.scope",
             (
