@@ -16,16 +16,12 @@ use tests::stacks::Frame;
 struct Stripped(Child);
 
 impl Stripped {
-    fn start(directory: &Path) -> Self {
-        let program = directory.join("stripped");
+    fn start(directory: &Path, program: Program, name: &str) -> Self {
+        let stripped = directory.join(name);
         let mut strip = Command::new("strip");
-        let status = strip
-            .arg("-o")
-            .arg(&program)
-            .arg(Program::SharesC.path())
-            .status();
-        assert!(status.unwrap().success());
-        Self(Command::new(program).arg("100").spawn().unwrap())
+        strip.arg("-o").arg(&stripped).arg(program.path());
+        assert!(strip.status().unwrap().success());
+        Self(Command::new(stripped).arg("1000").spawn().unwrap())
     }
 
     fn frames(&self, agent: &Agent) -> Vec<Frame> {
@@ -90,7 +86,8 @@ fn a_stripped_program_gets_its_names() {
             format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
         let _ = stream.write_all(&[head.as_bytes(), body].concat());
     });
-    let program = Stripped::start(directory.path());
+    let program = Stripped::start(directory.path(), Program::SharesC, "stripped");
+    let _other = Stripped::start(directory.path(), Program::SharesCpp, "other");
     let running = agent(&cache, &server);
     wait_for("names by the server's file", || {
         is_named(&program.frames(&running)).then_some(())
@@ -115,7 +112,7 @@ fn servers_that_hang_or_lie_cost_nothing() {
     }
     let _machine = Machine::alone();
     let directory = tempfile::tempdir().unwrap();
-    let program = Stripped::start(directory.path());
+    let program = Stripped::start(directory.path(), Program::SharesC, "stripped");
     let other = fs::read(Program::SharesCpp.path()).unwrap();
     let lies = serve(move |_, stream| {
         let _ = stream.write_all(&[b"HTTP/1.1 200 OK\r\n\r\n", &other[..]].concat());
