@@ -30,11 +30,12 @@ fn frames(stack: &Stack) -> Vec<Frame<'_>> {
     .collect()
 }
 
-/// Whether there is a function of the program in it, other than `main`.
+/// Whether there is a function of the program in it, other than `main`. Go's runtime is in its stacks, and alone in those of goroutines that
+/// begin or end.
 pub(crate) fn own_of(case: &Case, stack: &Stack) -> bool {
     let names = stack.frames.iter().map(|frame| frame.name.as_str());
     names
-        .filter(|name| *name != "[jit]")
+        .filter(|name| *name != "[jit]" && !name.starts_with("runtime."))
         .any(|name| case.functions().any(|own| own == name))
 }
 
