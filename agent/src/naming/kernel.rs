@@ -110,8 +110,8 @@ fn forget_name(found: &mut Arc<Symbolized>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::pseudo_mapping;
     use super::*;
-    use symbolizer::Mapping;
 
     /// What may be another program by now is called by its place, the kernel's own code and its modules by their names: those are
     /// doubted when there are others.
@@ -124,7 +124,7 @@ mod tests {
                 ..KernelNames::new()
             };
             [CORE, "[xfs]", "[bpf]", "[__builtin__ftrace]"].map(|of| {
-                let mut found = bare(&mapping(of), 16, "name_[k]");
+                let mut found = bare(&pseudo_mapping(of), 16, "name_[k]");
                 Arc::make_mut(&mut found).named = true;
                 if kernel.doubts(&found) {
                     forget_name(&mut found);
@@ -140,15 +140,5 @@ mod tests {
         assert_eq!(names(true, false), [named(), named(), bpf, ftrace]);
         let xfs = place("[xfs]");
         assert_eq!(names(false, true), [named(), xfs, named(), named()]);
-    }
-
-    fn mapping(name: &str) -> Arc<Mapping> {
-        Arc::new(Mapping {
-            name: name.into(),
-            build_id: None,
-            start: 0,
-            limit: 0,
-            file_offset: 0,
-        })
     }
 }

@@ -277,7 +277,7 @@ fn by_offset(
     })
 }
 
-fn pseudo_mapping(name: &str) -> Arc<Mapping> {
+pub(super) fn pseudo_mapping(name: &str) -> Arc<Mapping> {
     Arc::new(Mapping {
         name: name.into(),
         build_id: None,

@@ -290,6 +290,7 @@ mod tests {
         *answer.lock().unwrap() = known("web");
         assert_eq!(owners.of(&container, Patience::Wait), Decision::Final(None));
     }
+
     /// A pod's container of this image, whose pod has this label.
     fn of_image(image: &str, team: &str) -> Knowledge {
         Knowledge::Known(Arc::new(ContainerInfo {

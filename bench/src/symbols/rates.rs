@@ -12,7 +12,7 @@ use symbolizer::{Module, Options, Symbolizer};
 
 /// Enough for all that is asked: what is measured is not what is let go.
 const CACHE: usize = 1 << 30;
-/// Functions of a file that are asked about: two words for each is what the agent's cache of 5 MB has room for.
+/// Functions of a file that are asked about at most: two words for each are about as much as the agent's cache keeps.
 const MOST: usize = 8000;
 /// How often words are asked for again in a round.
 const AGAIN: usize = 20;

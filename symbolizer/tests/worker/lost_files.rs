@@ -1,14 +1,29 @@
 //! Files that are cut short or go away while a worker reads them.
 
 use crate::support::{RUST, Workshop, file_offset, functions, open};
-use crate::{alone, assert_blamed, name_at, offset_of, split, stats, symbolizer, workers};
+use crate::{
+    alone, assert_blamed, name_at, offset_of, offsets_of, split, stats, symbolizer, workers,
+};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use symbolizer::{Options, Symbolizer, WorkerFault};
 use tests::condition::wait_for;
 use tests::fuse::{FileSystem, Mode};
+
+/// What `work` gives while a file is cut short, so many tenths of a millisecond after its begin.
+fn while_cut<T>(path: &Path, tenths: u64, work: impl FnOnce() -> T) -> T {
+    let file = File::options().write(true).open(path).unwrap();
+    let cutter = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_micros(100 * tenths));
+        file.set_len(4096).unwrap();
+    });
+    let done = work();
+    cutter.join().unwrap();
+    done
+}
 
 /// A file that is cut short while its debug information is read kills the worker by SIGBUS. What tables of symbols had said
 /// by then is kept, the other file of the window is named by another worker.
@@ -21,23 +36,15 @@ fn a_file_truncated_under_it_costs_itself_only() {
     let other = workshop.c_program("other", &["-O2", "-g"]);
     let leaf = offset_of(&other, "leaf");
     let other = open(&other);
-    let offsets: Vec<u64> = functions(&image)
-        .iter()
-        .map(|function| file_offset(&image, function.address))
-        .collect();
+    let offsets = offsets_of(&image);
     // The moment has to be met.
     for tenths in 0..500 {
         let copy = workshop.path(&format!("copy-{tenths}"));
         fs::write(&copy, &image).unwrap();
         let module = open(&copy);
-        let file = File::options().write(true).open(&copy).unwrap();
         let mut symbolizer = symbolizer();
-        let cutter = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_micros(100 * tenths));
-            file.set_len(4096).unwrap();
-        });
-        let answers = symbolizer.user(&module, &offsets);
-        cutter.join().unwrap();
+        let ask = || symbolizer.user(&module, &offsets);
+        let answers = while_cut(&copy, tenths, ask);
         assert_eq!(answers.len(), offsets.len());
         assert_eq!(
             name_at(&mut symbolizer, &other, leaf).as_deref(),
@@ -66,10 +73,7 @@ fn a_debug_file_truncated_under_it_costs_lines_only() {
     let whole = workshop.compile("rustc", RUST, "whole", &["-g", link]);
     let (program, debug) = split(&workshop, &whole, "--strip-debug");
     let image = fs::read(&program).unwrap();
-    let offsets: Vec<u64> = functions(&image)
-        .iter()
-        .map(|function| file_offset(&image, function.address))
-        .collect();
+    let offsets = offsets_of(&image);
     let root = workshop.path("root");
     let installed = root.join("usr/lib/debug/.build-id/01/23456789abcdef.debug");
     fs::create_dir_all(installed.parent().unwrap()).unwrap();
@@ -81,14 +85,9 @@ fn a_debug_file_truncated_under_it_costs_lines_only() {
         fs::copy(&debug, &installed).unwrap();
         let directory = Arc::new(File::open(&root).unwrap().into());
         let module = open(&program).with_roots("/program", [directory]);
-        let file = File::options().write(true).open(&installed).unwrap();
         let mut symbolizer = symbolizer();
-        let cutter = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_micros(100 * tenths));
-            file.set_len(4096).unwrap();
-        });
-        let answers = symbolizer.user(&module, &offsets);
-        cutter.join().unwrap();
+        let ask = || symbolizer.user(&module, &offsets);
+        let answers = while_cut(&installed, tenths, ask);
         assert!(answers.iter().all(|answer| answer.named));
         assert_eq!(
             name_at(&mut symbolizer, &other, leaf).as_deref(),

@@ -71,6 +71,13 @@ fn offset_of(path: &Path, name: &str) -> u64 {
     file_offset(&image, function.unwrap().address)
 }
 
+/// The offsets of the first bytes of all functions of a file.
+fn offsets_of(image: &[u8]) -> Vec<u64> {
+    let functions = functions(image);
+    let offset = |function: &support::Function| file_offset(image, function.address);
+    functions.iter().map(offset).collect()
+}
+
 /// The outermost function at an offset, if it has a name.
 fn name_at(symbolizer: &mut Symbolizer, module: &Module, offset: u64) -> Option<String> {
     let answer = symbolizer.user(module, &[offset]).remove(0);

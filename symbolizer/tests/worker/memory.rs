@@ -1,7 +1,7 @@
 //! Memory that a worker takes.
 
-use crate::support::{file_offset, functions, open};
-use crate::{alone, stats, symbolizer, worker};
+use crate::support::open;
+use crate::{alone, offsets_of, stats, symbolizer, worker};
 use std::fs;
 use std::time::Duration;
 use symbolizer::FileError;
@@ -13,10 +13,7 @@ fn a_large_file_takes_little_memory() {
     let _alone = alone();
     let program = tests::thermograph::binary();
     let image = fs::read(&program).unwrap();
-    let offsets: Vec<u64> = functions(&image)
-        .iter()
-        .map(|function| file_offset(&image, function.address))
-        .collect();
+    let offsets = offsets_of(&image);
     let module = open(&program);
     assert!(module.bytes_of_names() > 48 << 20);
     let mut symbolizer = symbolizer();
