@@ -81,8 +81,8 @@ impl Fetcher {
         for server in &self.servers {
             match self.fetch_from(server, &build_id).await {
                 Ok(()) => {
-                    self.shelf.metrics.count(Outcome::Found);
                     self.shelf.arrived(&build_id);
+                    self.shelf.metrics.count(Outcome::Found);
                     return;
                 }
                 Err(why) => {
@@ -92,12 +92,12 @@ impl Fetcher {
             }
         }
         if have_all_said_no {
-            self.shelf.metrics.count(Outcome::Missing);
             self.shelf.missing(&build_id);
+            self.shelf.metrics.count(Outcome::Missing);
         } else {
-            self.shelf.metrics.count(Outcome::Failed);
             let later = Known::Not(Instant::now() + FAILED);
             self.shelf.know(&build_id, later);
+            self.shelf.metrics.count(Outcome::Failed);
         }
     }
 

@@ -99,8 +99,14 @@ impl Debuginfod {
     }
 
     fn want(&self, build_id: &Arc<str>) {
-        if self.shelf.may_ask(build_id) && self.wanted.try_send(Arc::clone(build_id)).is_ok() {
+        if !self.shelf.may_ask(build_id) {
+            return;
+        }
+        // What becomes of it counts, so that it is asked for must be known before anything can: a server next door has answered before
+        // this thread, which a busy host may stop here, goes on.
+        if let Ok(place) = self.wanted.try_reserve() {
             self.shelf.know(build_id, Known::Asked);
+            place.send(Arc::clone(build_id));
         }
     }
 }
@@ -187,8 +193,8 @@ impl Shelf {
     /// What was fetched is not the debug file of that program.
     fn refuse(&self, build_id: &Arc<str>) {
         if self.may_ask(build_id) {
-            self.metrics.count(Outcome::Refused);
             self.missing(build_id);
+            self.metrics.count(Outcome::Refused);
         }
     }
 
