@@ -1,13 +1,14 @@
 //! The symbols of an ELF file: which one is at an address.
 //!
 //! The first time that a file is asked about, its tables are read from begin to end for all the addresses at once, which takes 1.3 ms for
-//! the 165,000 symbols of rustc's library. If it is asked about again, an index of them is made, and kept while it is of use. Nothing is mapped, so a file that
-//! shrinks meanwhile costs its own names only.
+//! the 165,000 symbols of rustc's library. If it is asked about again, an index of them is made, and kept with the symbols that are given while it is
+//! of use. Nothing is mapped, so a file that shrinks meanwhile costs its own names only.
 
 use std::io;
 use std::rc::Rc;
 
 use crate::elf_header::SymbolTable;
+use crate::known_symbols::KnownSymbols;
 use crate::module::Module;
 use crate::positioned::Window;
 use crate::room::{Kept, Room};
@@ -28,14 +29,21 @@ pub(crate) struct Found {
     pub(crate) is_damaged: bool,
 }
 
-/// The indexes of a file's tables: one for each that was made, none for a file that was asked about once.
-type Indexes = Vec<Option<SymbolIndex>>;
+/// What is kept of the tables of a file, as far as they were looked into; nothing of those of a file that was asked about once.
+type Ready = Vec<ReadyTable>;
 
-/// The symbols of files, and their indexes.
-pub(crate) struct ElfSymbols(Kept<Indexes>);
+/// What is kept of a table.
+struct ReadyTable {
+    /// None if there is no room for it, or it cannot be read.
+    index: Option<SymbolIndex>,
+    known: KnownSymbols,
+}
+
+/// The symbols of files, and what is kept of them.
+pub(crate) struct ElfSymbols(Kept<Ready>);
 
 impl ElfSymbols {
-    /// No indexes yet. `budget` bounds their bytes.
+    /// Nothing kept yet. `budget` bounds its bytes.
     pub(crate) fn new(budget: u64) -> Self {
         Self(Kept::new(budget))
     }
@@ -51,20 +59,20 @@ impl ElfSymbols {
         wanted.dedup();
         let mut found = vec![None; wanted.len()];
         let mut is_damaged = false;
-        let (indexes, mut room) = self.0.take(module.number());
-        let was_asked = indexes.is_some();
-        let mut indexes = indexes.unwrap_or_default();
+        let (ready, mut room) = self.0.take(module.number());
+        let was_asked = ready.is_some();
+        let mut ready = ready.unwrap_or_default();
         for (number, table) in tables(module).into_iter().enumerate() {
             if found.iter().all(Option::is_some) {
                 break;
             }
-            if was_asked && indexes.len() <= number {
-                indexes.push(table.index(&mut room));
+            if was_asked && ready.len() <= number {
+                ready.push(table.ready(&mut room));
             }
-            let index = indexes.get(number).and_then(Option::as_ref);
-            is_damaged |= table.find(&wanted, &mut found, index).is_err();
+            let ready = ready.get_mut(number);
+            is_damaged |= table.find(&wanted, &mut found, ready, &mut room).is_err();
         }
-        room.keep(module.number(), indexes);
+        room.keep(module.number(), ready);
         let symbol = |address| found.get(wanted.binary_search(address).ok()?)?.clone();
         Found {
             symbols: addresses.iter().map(symbol).collect(),
@@ -106,8 +114,15 @@ fn tables(module: &Module) -> Vec<Table<'_>> {
 }
 
 impl Table<'_> {
+    fn ready(&self, room: &mut Room<'_, Ready>) -> ReadyTable {
+        ReadyTable {
+            index: self.index(room),
+            known: KnownSymbols::default(),
+        }
+    }
+
     /// Its index, unless there is no room for it or it cannot be read.
-    fn index(&self, room: &mut Room<'_, Indexes>) -> Option<SymbolIndex> {
+    fn index(&self, room: &mut Room<'_, Ready>) -> Option<SymbolIndex> {
         let base = self.file.segments().map(|segment| segment.start).min()?;
         let (file, table) = (self.file.file(), self.table.symbols);
         let counts = Counts::of(file, table).ok()?;
@@ -120,52 +135,69 @@ impl Table<'_> {
         &self,
         wanted: &[u64],
         found: &mut [Option<Rc<Symbol>>],
-        index: Option<&SymbolIndex>,
+        mut ready: Option<&mut ReadyTable>,
+        room: &mut Room<'_, Ready>,
     ) -> io::Result<()> {
         // Where some are missing, a symbol without a size would take the place of the next.
         if self.table.is_cut {
             return Err(io::Error::other("the table of symbols is cut"));
         }
         let here: Vec<u64> = wanted.iter().map(|at| at.wrapping_add(self.bias)).collect();
-        let is_dynamic = self.table.is_dynamic;
-        let candidates: Vec<Option<Candidate>> = match index {
-            Some(index) => index.candidates(&here, is_dynamic).collect(),
-            None => {
-                let mut nearest = Nearest::new(&here);
-                let take = |symbol| nearest.take(symbol);
-                read_symbols(self.file.file(), self.table.symbols, take)?;
-                nearest.candidates(is_dynamic).collect()
+        let index = ready.as_ref().and_then(|ready| ready.index.as_ref());
+        let candidates = self.candidates(&here, index)?;
+        let mut unread = Vec::new();
+        for ((found, candidate), address) in found.iter_mut().zip(candidates).zip(here) {
+            let Some(candidate) = candidate.filter(|_| found.is_none()) else {
+                continue;
+            };
+            if candidate.size == 0 && !self.file.are_in_one_section(candidate.start, address) {
+                continue;
             }
-        };
-        let candidates = here.iter().zip(candidates);
-        let candidates = found.iter_mut().zip(candidates);
-        let mut wanted: Vec<_> = candidates
-            .filter(|(found, _)| found.is_none())
-            .filter_map(|(found, (address, candidate))| {
-                let is_here = |candidate: &Candidate| {
-                    candidate.size > 0 || self.file.are_in_one_section(candidate.start, *address)
-                };
-                Some((candidate.filter(is_here)?, found))
-            })
-            .collect();
+            let known = ready.as_ref().and_then(|ready| ready.known.get(&candidate));
+            *found = known.cloned();
+            if found.is_none() {
+                unread.push((candidate, found));
+            }
+        }
         // In the order in which they lie in the file, so that many are read at a time.
-        wanted.sort_unstable_by_key(|(candidate, _)| candidate.name);
-        let mut names = Names::of(self);
-        let mut whole = Ok(());
-        let places: Vec<u64> = wanted
+        unread.sort_unstable_by_key(|(candidate, _)| candidate.name);
+        let places: Vec<u64> = unread
             .iter()
             .map(|(candidate, _)| candidate.name.into())
             .collect();
-        for (index, (candidate, found)) in wanted.into_iter().enumerate() {
+        let mut names = Names::of(self);
+        let mut whole = Ok(());
+        for (index, (candidate, found)) in unread.into_iter().enumerate() {
             names
                 .texts
                 .look_ahead(places.get(index..).unwrap_or_default());
             match names.symbol(candidate) {
-                Ok(symbol) => *found = Some(symbol),
+                Ok(symbol) => {
+                    if let Some(ready) = &mut ready {
+                        ready.known.keep(&candidate, &symbol, room);
+                    }
+                    *found = Some(symbol);
+                }
                 Err(error) => whole = Err(error),
             }
         }
         whole
+    }
+
+    /// What may be at each of some addresses, which are in order.
+    fn candidates(
+        &self,
+        addresses: &[u64],
+        index: Option<&SymbolIndex>,
+    ) -> io::Result<Vec<Option<Candidate>>> {
+        let is_dynamic = self.table.is_dynamic;
+        if let Some(index) = index {
+            return Ok(index.candidates(addresses, is_dynamic).collect());
+        }
+        let mut nearest = Nearest::new(addresses);
+        let take = |symbol| nearest.take(symbol);
+        read_symbols(self.file.file(), self.table.symbols, take)?;
+        Ok(nearest.candidates(is_dynamic).collect())
     }
 }
 

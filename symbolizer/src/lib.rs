@@ -44,6 +44,7 @@ mod jitdump;
 mod kallsyms;
 mod kernel;
 mod kernel_modules;
+mod known_symbols;
 mod mini_debug_info;
 mod module;
 mod names;

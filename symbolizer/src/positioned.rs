@@ -1,5 +1,6 @@
 //! Positioned reads of files that are not ours: nothing is mapped, so a file that shrinks meanwhile is an error and not a signal.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -135,16 +136,15 @@ impl<'a> Window<'a> {
 
     /// The text at a place, which ends with 0 and is cut where it is beyond measure. One that the window ends within would be another.
     pub(crate) fn text(&mut self, place: u64) -> io::Result<String> {
-        let end = |bytes: &[u8]| bytes.iter().position(|&byte| byte == 0);
-        if end(self.from(place, 1)?).is_none() {
+        if CStr::from_bytes_until_nul(self.from(place, 1)?).is_err() {
             // One byte more than is shown, so that it is seen where it is cut.
             self.from(place, LONGEST + 1)?;
         }
         let bytes = self.from(place, 1)?;
-        let text = match end(bytes) {
-            Some(end) => bytes.get(..end).unwrap_or_default(),
-            None if bytes.len() > LONGEST => bytes,
-            None => return Err(io::ErrorKind::InvalidData.into()),
+        let text = match CStr::from_bytes_until_nul(bytes) {
+            Ok(text) => text.to_bytes(),
+            Err(_) if bytes.len() > LONGEST => bytes,
+            Err(_) => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok(String::from_utf8_lossy(text).into_owned())
     }

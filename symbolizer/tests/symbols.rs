@@ -6,14 +6,16 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
+use object::{Object, ObjectSection};
 use support::{Workshop, file_offset, functions, open, run};
 use symbolizer::{Options, Symbolizer};
 
-/// Names without debug information; nothing where there is none. They are the same without an index and with one, which is made when a file is asked about
-/// a second time.
+/// Names without debug information; nothing where there is none. They are the same without an index, with one, which is made when a file is asked about
+/// a second time, and by the symbols that were given then.
 fn names(path: &Path, addresses: &[u64]) -> Vec<Option<String>> {
     let image = std::fs::read(path).unwrap();
     let offsets: Vec<u64> = addresses
@@ -33,7 +35,9 @@ fn names(path: &Path, addresses: &[u64]) -> Vec<Option<String>> {
         .arg(path));
     let (mut symbolizer, module) = (Symbolizer::new(options), open(&bare));
     let answers = symbolizer.user(&module, &offsets);
-    assert_eq!(symbolizer.user(&module, &offsets), answers);
+    for _ in 0..2 {
+        assert_eq!(symbolizer.user(&module, &offsets), answers);
+    }
     let name = |answer: &symbolizer::Symbolized| answer.frames[0].system_name.to_string();
     answers
         .iter()
@@ -92,6 +96,50 @@ fn every_function_of_a_large_program() {
         }
     }
     assert!(nameless > 0);
+}
+
+/// The names of a file that is asked about again are read once: one that was given stays where another place of its function is asked
+/// about, whatever has become of the file.
+#[test]
+fn names_are_read_once() {
+    let workshop = Workshop::new();
+    let source = "int first(int x) { return x * 3; }\nint other(int x) { return x * 5; }\nint main(void) { return 0; }\n";
+    let program = workshop.compile("cc", source, "once", &["-O0"]);
+    let image = std::fs::read(&program).unwrap();
+    let functions = functions(&image);
+    let place = |name: &str, byte: u64| {
+        let function = functions.iter().find(|function| function.name == name);
+        file_offset(&image, function.unwrap().address + byte)
+    };
+    let file = object::File::parse(&*image).unwrap();
+    let strings = file.section_by_name(".strtab").unwrap();
+    let (start, size) = strings.file_range().unwrap();
+    for (budget, then) in [(16 << 20, "first"), (0, "xxxxx")] {
+        let copy = workshop.path("copy");
+        std::fs::write(&copy, &image).unwrap();
+        let mut symbolizer = Symbolizer::new(Options {
+            debug_bytes: budget,
+            ..Options::default()
+        });
+        let module = open(&copy);
+        let mut name = |place| {
+            symbolizer.user(&module, &[place])[0].frames[0]
+                .name
+                .to_string()
+        };
+        assert_eq!(name(place("main", 0)), "main");
+        assert_eq!(name(place("first", 0)), "first");
+        let mut changed = image.clone();
+        let strings = &mut changed[start as usize..][..size as usize];
+        for byte in strings.iter_mut().filter(|byte| **byte != 0) {
+            *byte = b'x';
+        }
+        // In place: the file that is open is the one that changes.
+        let file = std::fs::OpenOptions::new().write(true).open(&copy).unwrap();
+        file.write_all_at(strings, start).unwrap();
+        assert_eq!(name(place("first", 1)), then);
+        assert_eq!(name(place("other", 1)), "xxxxx");
+    }
 }
 
 /// Assembly: a symbol without a size reaches to the next one, a label within a function takes nothing of it, and behind the
