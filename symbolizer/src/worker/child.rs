@@ -29,7 +29,10 @@ pub struct Launch {
 pub(super) struct Worker {
     child: Child,
     socket: OwnedFd,
+    pub(super) started: Instant,
     pub(super) used: Instant,
+    /// Its memory when it last answered, in bytes.
+    pub(super) resident: u64,
 }
 
 impl Worker {
@@ -45,10 +48,13 @@ impl Worker {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
+        let now = Instant::now();
         Ok(Self {
             child,
             socket: ours,
-            used: Instant::now(),
+            started: now,
+            used: now,
+            resident: 0,
         })
     }
 

@@ -17,10 +17,11 @@ use crate::elf_names::{FileError, FileFailure, Frames, MOST_FAULTY, MOST_REPORTE
 use crate::module::Module;
 use crate::names::Names;
 
-/// How long a worker is kept that nobody asks.
+/// How long a worker is kept that nobody asks, or that is large.
 const KEPT: Duration = Duration::from_secs(60);
-/// A worker that has more memory is done with: what made it grow is rarely asked about again, and to read it again takes some 20 ms.
-const LARGEST_WORKER: u64 = 40 << 20;
+/// A worker that has more memory is large: what made it grow is rarely asked about again. Where it is, as the debug information of a C library that
+/// all programs of a host have, reading it again takes some 50 ms, which may not be every few seconds.
+const LARGE: u64 = 40 << 20;
 /// For what is asked before a first window begins.
 const TIME: Duration = Duration::from_secs(4);
 /// How long it is not tried again to start a worker that could not be started.
@@ -97,12 +98,14 @@ impl Client {
         }
     }
 
-    /// A new window has time and memory of its own. A worker that nobody asked for a while ends.
+    /// A new window has time and memory of its own. A worker that nobody asked for a while ends, and one that has been large for a while.
     pub(crate) fn begin_window(&mut self, time: Duration) {
         self.window = Window::begin(time);
         self.killed.reap();
-        let is_idle = |worker: &mut Worker| worker.used.elapsed() > KEPT || worker.is_gone();
-        if let Some(worker) = self.worker.take_if(is_idle) {
+        let is_idle = |worker: &Worker| worker.used.elapsed() > KEPT;
+        let is_large = |worker: &Worker| worker.resident > LARGE && worker.started.elapsed() > KEPT;
+        let is_over = |worker: &mut Worker| worker.is_gone() || is_idle(worker) || is_large(worker);
+        if let Some(worker) = self.worker.take_if(is_over) {
             self.killed.kill(worker, None);
         }
     }
@@ -236,10 +239,7 @@ impl Client {
             taken.map_err(|_| WorkerFault::Lied)?;
         }
         worker.used = Instant::now();
-        let is_large = |_: &mut Worker| answer.end.is_some_and(|bytes| bytes > LARGEST_WORKER);
-        if let Some(worker) = self.worker.take_if(is_large) {
-            self.killed.kill(worker, None);
-        }
+        worker.resident = answer.end.unwrap_or_default();
         Ok(())
     }
 
@@ -293,24 +293,37 @@ impl Drop for Client {
 mod tests {
     use super::*;
 
-    /// A worker that was not asked anything for a minute is ended when the next window begins, and not before.
+    /// A worker that was not asked anything for a minute is ended when the next window begins, and not before; so is one that has been there
+    /// for a minute and is large.
     #[test]
-    fn an_idle_worker_is_ended() {
+    fn idle_and_large_workers_are_ended() {
         let mut client = Client::new(Launch {
             program: "/bin/sleep".into(),
             arguments: vec!["1000".into()],
         });
-        assert!(client.start());
+        let now = Instant::now();
+        let long_ago = now - KEPT;
+        for (started, used, resident, is_ended) in [
+            (now, now, LARGE + 1, false),
+            (long_ago, now, LARGE, false),
+            (long_ago, now, LARGE + 1, true),
+            (long_ago, long_ago, LARGE, true),
+        ] {
+            assert!(client.start());
+            let worker = client.worker.as_mut().unwrap();
+            (worker.started, worker.used, worker.resident) = (started, used, resident);
+            client.begin_window(TIME);
+            assert_eq!(client.worker.is_none(), is_ended);
+            if let Some(worker) = client.worker.take() {
+                client.killed.kill(worker, None);
+            }
+        }
         client.begin_window(TIME);
-        assert!(client.worker.is_some());
-        client.worker.as_mut().unwrap().used = Instant::now() - KEPT;
-        client.begin_window(TIME);
-        assert!(client.worker.is_none());
         let begin = Instant::now();
         while client.stats().stuck > 0 {
             assert!(begin.elapsed() < Duration::from_secs(10));
             client.begin_window(TIME);
         }
-        assert_eq!(client.stats().started, 1);
+        assert_eq!(client.stats().started, 4);
     }
 }
