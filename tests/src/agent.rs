@@ -5,6 +5,7 @@ use crate::http::{self, Reply};
 use crate::stacks::Stacks;
 use crate::thermograph::{Run, Running, binary};
 use serde_json::Value;
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -87,6 +88,11 @@ impl Agent {
     /// One GET request, on a connection of its own.
     pub fn get(&self, path: &str) -> Reply {
         http::get(&self.address, path)
+    }
+
+    /// Begins such a request, whose answer nobody reads.
+    pub fn ask(&self, path: &str) -> TcpStream {
+        http::ask(&self.address, path)
     }
 
     /// A reply in JSON.

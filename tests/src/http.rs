@@ -36,6 +36,11 @@ impl Reply {
 
 /// `GET path` at `address`, host and port.
 pub fn get(address: &str, path: &str) -> Reply {
+    read(ask(address, path))
+}
+
+/// The same, without the answer.
+pub fn ask(address: &str, path: &str) -> TcpStream {
     send(address, &format!("GET {path} HTTP/1.1\r\n"), b"")
 }
 
@@ -46,14 +51,18 @@ pub fn post(address: &str, path: &str, body: &Value) -> Reply {
     let head = format!(
         "POST {path} HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n"
     );
-    send(address, &head, body.as_bytes())
+    read(send(address, &head, body.as_bytes()))
 }
 
-fn send(address: &str, head: &str, body: &[u8]) -> Reply {
+fn send(address: &str, head: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!("{head}host: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(body).unwrap();
+    stream
+}
+
+fn read(mut stream: TcpStream) -> Reply {
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply).unwrap();
     let end = reply.windows(4).position(|at| at == b"\r\n\r\n").unwrap();

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use bpf::{Counters, OpenObject, Profiler, Records, Sideband};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::setpriority_process;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -81,7 +81,8 @@ impl<'obj> Sampler<'obj> {
             },
         )?;
         let mut sideband = Sideband::default();
-        sideband.subscribe(&bpf::cpus::online()?)?;
+        let online = bpf::cpus::online()?;
+        sideband.subscribe(&online)?;
         let identities = Identities::new(mount.as_ref(), options.runtimes.clone());
         let wake = Arc::clone(wake);
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || signal(&wake));
@@ -117,7 +118,8 @@ impl<'obj> Sampler<'obj> {
         sampler.load_tables()?;
         // There is no sample of before.
         sampler.window = Moment::now();
-        sampler.profiler.follow_cpus()?;
+        let opened = sampler.profiler.follow_cpus()?;
+        sampler.hear_of(&(&opened - &online))?;
         sampler.window_end = end_of_window(sampler.window);
         if let Err(error) = setpriority_process(None, NICE) {
             tracing::debug!("the sampling thread gets no priority: {error}");
@@ -268,7 +270,7 @@ impl<'obj> Sampler<'obj> {
                         self.captures.iter().position(|known| known.id == capture)
                     {
                         self.captures.remove(position);
-                        self.end_window_of(vec![capture], vec![capture])?;
+                        self.end_window(vec![capture])?;
                     }
                 }
                 Err(TryRecvError::Disconnected) => return Ok(true),
@@ -300,7 +302,14 @@ impl<'obj> Sampler<'obj> {
         let opened = self.profiler.follow_cpus()?;
         if !opened.is_empty() {
             tracing::info!("sampling on CPUs {opened:?} that have come online");
-            self.sideband.subscribe(&opened)?;
+        }
+        self.hear_of(&opened)
+    }
+
+    /// Has what happens on CPUs told that have come online.
+    fn hear_of(&mut self, cpus: &BTreeSet<u32>) -> Result<()> {
+        if !cpus.is_empty() {
+            self.sideband.subscribe(cpus)?;
             // What happened on them before left no record.
             self.processes.note_missing();
         }
@@ -337,16 +346,8 @@ impl<'obj> Sampler<'obj> {
 
     /// Ends the window that is being counted, with the captures that are over by it.
     fn end_window(&mut self, ended: Vec<CaptureId>) -> Result<()> {
-        let captures = self
-            .captures
-            .iter()
-            .map(|capture| capture.id)
-            .chain(ended.iter().copied())
-            .collect();
-        self.end_window_of(captures, ended)
-    }
-
-    fn end_window_of(&mut self, captures: Vec<CaptureId>, ended: Vec<CaptureId>) -> Result<()> {
+        let running = self.captures.iter().map(|capture| capture.id);
+        let captures = running.chain(ended.iter().copied()).collect();
         let end = Moment::now();
         self.processes.drop_lists_of_the_gone();
         let counted = self.profiler.swap()?;

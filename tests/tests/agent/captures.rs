@@ -58,6 +58,29 @@ fn captures_are_of_one_process() {
     );
 }
 
+/// Clients that go away take nothing of another's capture: it is as long as was asked for.
+#[test]
+fn captures_do_not_disturb_each_other() {
+    if skipped("captures_do_not_disturb_each_other") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let (agent, running) = (&scene().agent, busy("100"));
+    let path = |seconds: u32| format!("/api/profile?seconds={seconds}&pid={}", running.pid());
+    let whole = std::thread::scope(|scope| {
+        let whole = scope.spawn(|| agent.stacks(&path(4)));
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_secs(1));
+            let gone = agent.ask(&path(100));
+            std::thread::sleep(Duration::from_millis(500));
+            drop(gone);
+        }
+        whole.join().unwrap()
+    });
+    let seconds = whole.duration_nanos as f64 / 1e9;
+    assert!((3.95..4.2).contains(&seconds), "{seconds}");
+}
+
 /// A fifth at the same time is refused, and one of a process that does not exist; both say why.
 #[test]
 fn captures_have_bounds() {
