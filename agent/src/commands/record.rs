@@ -37,7 +37,7 @@ pub(crate) fn record(args: &RecordArgs) -> Result<ExitCode> {
         .build()?;
     let _inside = runtime.enter();
     // From here on Ctrl-C ends the recording, not the program.
-    let signals = Signals::new()?;
+    let mut signals = Signals::new()?;
     let inherited = descriptors::raise_limit();
     let mut recording = match Recording::begin(args, filter) {
         Ok(recording) => recording,
@@ -63,7 +63,7 @@ pub(crate) fn record(args: &RecordArgs) -> Result<ExitCode> {
             captured,
             mut subject,
             interrupted,
-        } = recording.wait(subject, signals).await?;
+        } = recording.wait(subject, &mut signals).await?;
         let samples = summary(&captured);
         let written = destination.write(&captured.profile.unwrap_or_default());
         match &written {
@@ -71,7 +71,7 @@ pub(crate) fn record(args: &RecordArgs) -> Result<ExitCode> {
             Err(error) => eprintln!("thermograph: {samples}: {error:#}"),
         }
         let status = match &mut subject {
-            Subject::Command(workload) => workload.finish(interrupted).await?,
+            Subject::Command(workload) => workload.finish(interrupted, &mut signals).await?,
             Subject::Host | Subject::Process(_) => 0,
         };
         // How the command has ended is not hidden by what became of its profile.
@@ -177,7 +177,7 @@ impl Recording {
     }
 
     /// Waits for the end of the recording: when its time is over, its subject has ended, or someone presses Ctrl-C.
-    async fn wait(&mut self, mut subject: Subject, mut signals: Signals) -> Result<Ended> {
+    async fn wait(&mut self, mut subject: Subject, signals: &mut Signals) -> Result<Ended> {
         let line = progress_line();
         let mut step = tokio::time::interval(STEP);
         let mut interrupted = false;

@@ -1,6 +1,7 @@
 //! The command that `thermograph record -- CMD` runs.
 
 use super::descriptors::Inherited;
+use super::signals::Signals;
 use anyhow::{Context, Result, anyhow};
 use std::ffi::OsString;
 use std::io;
@@ -64,15 +65,24 @@ impl Workload {
         Ok(self.ended.is_some())
     }
 
-    /// Waits for its end and returns the exit status a shell would give for it.
-    pub(crate) async fn finish(&mut self, interrupted: bool) -> Result<u8> {
+    /// Waits for its end and returns the exit status a shell would give for it. `interrupted` says that there was a signal already. After
+    /// the first it has a moment to end by itself; after each other one it is told to at once.
+    pub(crate) async fn finish(&mut self, interrupted: bool, signals: &mut Signals) -> Result<u8> {
+        let mut interrupted = interrupted;
         let mut deadline = interrupted.then(|| Instant::now() + GRACE);
         while !self.has_ended()? {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 deadline = None;
                 self.terminate();
             }
-            tokio::time::sleep(STEP).await;
+            tokio::select! {
+                () = tokio::time::sleep(STEP) => {}
+                () = signals.next() => {
+                    let grace = if interrupted { Duration::ZERO } else { GRACE };
+                    deadline = Some(Instant::now() + grace);
+                    interrupted = true;
+                }
+            }
         }
         Ok(self.ended.map_or(1, exit_code))
     }

@@ -226,6 +226,26 @@ fn signals_end_the_recording() {
     }
 }
 
+/// A recording whose time is over waits for its command, and passes on that it is to end.
+#[test]
+fn signals_end_what_outlives_its_recording() {
+    if skipped("signals_end_what_outlives_its_recording") {
+        return;
+    }
+    let _machine = Machine::shared();
+    let busy = path(Program::Busy);
+    let running = Run::new(["record", "-F", "499", "-d", "1", "--", &busy, "1000"]).start();
+    let pid = command_of(&running);
+    wait_for("the recording is written", || {
+        running.stderr().contains("written to").then_some(())
+    });
+    running.signal(Signal::TERM);
+    let finished = running.finish();
+    assert_eq!(finished.code(), 128 + 15, "{}", finished.stderr);
+    assert!(of_process(pid).is_none());
+    holds_what_was_until_then(&finished);
+}
+
 /// Each sample says whose it is: process, its name, thread, its name.
 #[test]
 fn samples_say_whose_they_are() {
