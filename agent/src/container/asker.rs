@@ -43,7 +43,9 @@ pub(super) async fn ask(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) 
                 if let Some((_, order)) = waiting.0.pop_first() {
                     let shared = Arc::clone(&shared);
                     running.spawn(async move {
-                        let verdict = shared.sources.ask(&order.id, order.maker).await;
+                        let patience = PAUSES.iter().skip(order.round).sum();
+                        let asked = shared.sources.ask(&order.id, order.maker, patience);
+                        let verdict = asked.await;
                         (order, verdict)
                     });
                 }

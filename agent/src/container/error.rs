@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Longest foreign text in a sentence, bytes.
 const FOREIGN_BYTES: usize = 200;
@@ -35,6 +36,9 @@ pub(super) enum AskError {
     /// The API server does not accept the token.
     #[error("it answered {0}: give the agent's service account the right to list pods")]
     Forbidden(u16),
+    /// What is not known yet may be in so long.
+    #[error("it is not asked for all pods again yet")]
+    NotYet(Duration),
     /// It answers without end.
     #[error("its answer is longer than {0} bytes")]
     TooLong(usize),

@@ -76,11 +76,11 @@ impl Api {
         Ok(node.pods.get(&key).cloned())
     }
 
-    /// Learns the pods anew, if it is not too soon for that.
+    /// Learns the pods anew. If it is too soon for that, one that is missing may have come since the last time.
     async fn list(&self, node: &mut Node) -> Result<(), AskError> {
         let now = Instant::now();
-        if node.next.is_some_and(|next| now < next) {
-            return Ok(());
+        if let Some(next) = node.next.filter(|next| now < *next) {
+            return Err(AskError::NotYet(next - now));
         }
         // It holds too if the deadline ends this.
         node.next = Some(now + AFTER_FAILURE);

@@ -80,6 +80,8 @@ impl Source {
                 found.map_or(Finding::NotThere, Finding::Found)
             }
             Err(AskError::Absent) => Finding::Absent,
+            // That says nothing of how it goes.
+            Err(AskError::NotYet(_)) => Finding::Failed,
             Err(error) => {
                 self.health.failed(&error);
                 Finding::Failed

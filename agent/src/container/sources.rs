@@ -1,5 +1,6 @@
 //! All places where containers are known, in the order in which they are asked.
 
+use super::error::AskError;
 use super::kubernetes::Api;
 use super::socket::Socket;
 use super::source::{DEADLINE, Files, Finding, Source, Way};
@@ -9,6 +10,7 @@ use super::{ContainerInfo, RuntimeConfig};
 use crate::owner::{Maker, Runtime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tracing::warn;
 
 /// Usual places of sockets below a root directory. `/var/run` is a link to `/run` on hosts, and where people mount sockets in containers.
@@ -86,8 +88,8 @@ impl Sources {
         }
     }
 
-    /// Asks one after the other until one knows the container `id`.
-    pub(super) async fn ask(&self, id: &str, maker: Maker) -> Verdict {
+    /// Asks one after the other until one knows the container `id`. `patience` is how long it can still be asked again.
+    pub(super) async fn ask(&self, id: &str, maker: Maker, patience: Duration) -> Verdict {
         if let Some(user) = maker.user {
             return match ask_each(&*self.users.of(user), id, maker.runtime).await {
                 // Of what a pod is only the host's own runtimes are believed.
@@ -97,7 +99,7 @@ impl Sources {
         }
         let verdict = ask_each(&self.all, id, maker.runtime).await;
         match verdict {
-            Verdict::Found(info) => return Verdict::Found(self.completed(info).await),
+            Verdict::Found(info) => return self.completed(info, patience).await,
             Verdict::NoneThere if !self.none_said.swap(true, Ordering::Relaxed) => warn!(
                 "there are containers but no runtime at its usual place, so they go by their ids: name its socket by \
                  --containerd-socket, --crio-socket, --docker-socket or --podman-socket"
@@ -120,24 +122,26 @@ impl Sources {
     }
 
     /// With what only the API server knows: who made a pod that carries no label of its maker.
-    async fn completed(&self, mut info: ContainerInfo) -> ContainerInfo {
+    async fn completed(&self, mut info: ContainerInfo, patience: Duration) -> Verdict {
         let (Some(api), Some(pod)) = (&self.api, &info.pod) else {
-            return info;
+            return Verdict::Found(info);
         };
         if pod.node.is_some() {
-            return info;
+            return Verdict::Found(info);
         }
         let mut pod = (**pod).clone();
         if pod.workload.is_none() {
             // Its trouble is counted where it is asked for containers; here the answer only adds.
             let known = tokio::time::timeout(DEADLINE, api.pod(&pod.namespace, &pod.name)).await;
-            if let Ok(Ok(Some(known))) = known {
-                pod.workload = known.workload.clone();
+            match known {
+                Ok(Ok(Some(known))) => pod.workload = known.workload.clone(),
+                Ok(Err(AskError::NotYet(left))) if left <= patience => return Verdict::Unsure,
+                _ => {}
             }
         }
         pod.node = Some(api.node().to_owned());
         info.pod = Some(Arc::new(pod));
-        info
+        Verdict::Found(info)
     }
 
     pub(super) fn trouble(&self) -> Vec<SourceTrouble> {

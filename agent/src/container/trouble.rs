@@ -76,15 +76,19 @@ impl Health {
         let mut state = self.state();
         state.trouble.asked += 1;
         state.trouble.failed += 1;
+        // Of many that are asked at the same time and fail together only the first makes it rest.
+        let rests = state.rests_until.is_some_and(|until| now < until);
         // What it says of one container says nothing of the others, and a container can make it too long.
-        if matches!(
-            error,
-            AskError::Hangs
-                | AskError::Broken(..)
-                | AskError::Denied(_)
-                | AskError::Foreign(..)
-                | AskError::Forbidden(_)
-        ) {
+        if !rests
+            && matches!(
+                error,
+                AskError::Hangs
+                    | AskError::Broken(..)
+                    | AskError::Denied(_)
+                    | AskError::Foreign(..)
+                    | AskError::Forbidden(_)
+            )
+        {
             let rest = Duration::from_secs(1 << state.silent.min(4)).min(LONGEST_REST);
             state.silent = state.silent.saturating_add(1);
             state.rests_until = Some(now + rest);

@@ -3,6 +3,8 @@
 use super::fake::{http, serve};
 use super::*;
 use crate::container::config::KubernetesConfig;
+use crate::container::error::AskError;
+use crate::container::kubernetes::Api;
 use ::tests::kubernetes::{ApiServer, TOKEN};
 
 const FIRST_PAGE: &str = r#"{"metadata":{"continue":"1"},"items":[{
@@ -58,6 +60,24 @@ async fn the_api_server_knows_containers() {
     for request in requests.iter() {
         assert!(request.contains(&format!("authorization: Bearer {TOKEN}\r\n")));
     }
+}
+
+/// A pod that is missing in a list of seconds ago may have come since: that is no answer, until there is another list.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_after_a_list_is_asked_for_again() {
+    let Some((config, server)) = api() else {
+        return;
+    };
+    let api = Api::new(config);
+    let known = api.pod("shop", "ring-7").await.unwrap().unwrap();
+    assert_eq!(known.workload.as_deref(), Some("ring"));
+    for asked in [
+        api.pod("shop", "later").await.map(|_| ()),
+        api.container("later").await.map(|_| ()),
+    ] {
+        assert!(matches!(asked, Err(AskError::NotYet(left)) if left <= Duration::from_secs(5)));
+    }
+    assert_eq!(server.requests().len(), 2);
 }
 
 /// A pod that does not tell who made it is asked for at the API server, and only such a one.
