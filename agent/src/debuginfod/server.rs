@@ -130,11 +130,16 @@ impl Server {
 
     fn pause(&self, why: &Unfetched) {
         let mut pause = self.lock();
+        let now = Instant::now();
+        if pause.until.is_some_and(|until| now < until) {
+            // Another file has failed at the same time: that is one failure of the server.
+            return;
+        }
         if pause.length.is_zero() {
             tracing::warn!("debuginfod server {} fails: {why}", self.url);
         }
         pause.length = (2 * pause.length).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        pause.until = Some(Instant::now() + pause.length);
+        pause.until = Some(now + pause.length);
     }
 
     /// It is copied in and out: nobody panics with it.

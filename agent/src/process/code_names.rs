@@ -84,7 +84,8 @@ impl CodeNames {
     pub(super) fn start() -> io::Result<Self> {
         let give_up = |program: &Arc<ProgramCode>, why| {
             let mut state = program.lock();
-            state.given_up = why != pool::GivenUp::Full;
+            // A reading that has ended just now does not hang.
+            state.given_up = state.busy && why != pool::GivenUp::Full;
             state.busy = false;
             drop(state);
             program.changed.notify_all();
@@ -247,6 +248,8 @@ impl ProgramCode {
         let dropped = state.code.dropped() - dropped;
         state.has_source = sources.map.is_some() || sources.dump.is_some();
         state.busy = false;
+        // It was only slow.
+        state.given_up = false;
         drop(state);
         self.shares.dropped.fetch_add(dropped, Ordering::Relaxed);
         self.shares.bytes.fetch_add(after, Ordering::Relaxed);
@@ -292,8 +295,12 @@ impl ProgramCode {
         let most = self.shares.work.load(Ordering::Relaxed);
         match read(most) {
             Ok(done) => {
-                let left = most.saturating_sub(done);
-                self.shares.work.store(left, Ordering::Relaxed);
+                // Another window may have begun meanwhile, with work of its own.
+                let less = |left: u64| Some(left.saturating_sub(done));
+                let _ = self
+                    .shares
+                    .work
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
                 true
             }
             Err(error) => {
