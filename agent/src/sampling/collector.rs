@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long the last window may take.
-const LAST_WINDOW: Duration = Duration::from_secs(5);
+/// How long the last window may take: with all windows waiting to be named that may wait, it waits for one of them to be.
+const LAST_WINDOW: Duration = Duration::from_secs(30);
 /// Windows that may wait to be named. With so many waiting the one that is counted goes on until there is room.
 const WAITING: usize = 4;
 
