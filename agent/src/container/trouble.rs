@@ -113,3 +113,30 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What fails together is one failure; each that follows a rest makes the next one longer, and an answer ends it.
+    #[test]
+    fn rests_grow_by_failures_in_a_row() {
+        let health = Health::new("docker");
+        for (before, rest) in [1, 2, 4, 8, 10, 10].into_iter().enumerate() {
+            let begin = Instant::now();
+            for _ in 0..8 {
+                health.failed(&AskError::Hangs);
+            }
+            let mut state = health.state();
+            assert_eq!(state.silent as usize, before + 1);
+            let until = state.rests_until.take().unwrap();
+            assert!(until >= begin + Duration::from_secs(rest));
+            assert!(until <= Instant::now() + Duration::from_secs(rest));
+        }
+        assert_eq!(health.trouble().failed, 48);
+        health.answered(false);
+        assert!(!health.rests());
+        health.failed(&AskError::Refused("500".to_owned()));
+        assert!(!health.rests());
+    }
+}
