@@ -41,17 +41,39 @@ impl Configured {
             });
             whole + others
         };
+        let mut seen = Seen::default();
         wait_for("all that was sampled arrives or is dropped", || {
             let before = taken();
-            let stored = Some(self.server.stored()).filter(|stored| is_enough(stored))?;
+            let stored = self.server.stored();
+            let service = |stored: &Stored| stored.labels["service_name"].clone();
+            seen.services = stored.iter().map(service).collect();
+            if !is_enough(&stored) {
+                return None;
+            }
             let samples: i64 = stored
                 .iter()
                 .map(|stored| Stacks::of(&stored.profile).samples())
                 .sum();
             let dropped = self.agent.metric("thermograph_samples_dropped_total");
+            seen.taken_arrived_dropped = (before, samples, dropped);
             let is_all = samples as f64 + dropped == before && before == taken();
             is_all.then_some(stored)
         })
+    }
+}
+
+/// What there was when a test gave up, which is said then.
+#[derive(Debug, Default)]
+struct Seen {
+    services: BTreeSet<String>,
+    taken_arrived_dropped: (f64, i64, f64),
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&format!("{self:?}"));
+        }
     }
 }
 
