@@ -18,9 +18,11 @@ const OPTIONS: pool::Options = pool::Options {
     queue: 16 * 1024,
     patience: Duration::from_secs(1),
 };
-/// The record of an exec comes before the kernel has written arguments and environment to where they are read.
-const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(1);
+/// The record of an exec comes before the kernel has written arguments and environment, both at once, to where they are read: a busy host may
+/// stop it in between for some ticks of the scheduler. So many milliseconds it is waited before each further try.
+const PAUSES: [u64; 7] = [1, 1, 1, 4, 8, 16, 32];
+/// After so many of them what there is counts, if there is something: some programs have no environment, or have written over their arguments.
+const FOR_ALL: usize = 3;
 /// Of each that is read. Long ones are class paths; what is told before the limit counts.
 const MAX_BYTES: u64 = 256 << 10;
 
@@ -96,21 +98,26 @@ impl Declarations {
 }
 
 fn read(tgid: u32) -> Option<Declaration> {
-    for attempt in 1..=TRIES {
+    for attempt in 0.. {
         // Of one that has ended there is none.
         let executable = std::fs::read_link(format!("/proc/{tgid}/exe")).ok()?;
         let command_line = head(&format!("/proc/{tgid}/cmdline")).ok()?;
         let environment = head(&format!("/proc/{tgid}/environ")).ok()?;
         let is_whole = !command_line.is_empty() && !environment.is_empty();
-        // Some programs have no environment, or have written over their arguments.
-        if is_whole || attempt == TRIES {
-            return Some(Declaration::new(
-                executable.as_os_str().as_encoded_bytes(),
-                &command_line,
-                &environment,
-            ));
+        let is_part = !command_line.is_empty() || !environment.is_empty();
+        let is_enough = is_whole || is_part && attempt >= FOR_ALL;
+        match PAUSES.get(attempt) {
+            Some(pause) if !is_enough => {
+                std::thread::sleep(Duration::from_millis(*pause));
+            }
+            _ => {
+                return Some(Declaration::new(
+                    executable.as_os_str().as_encoded_bytes(),
+                    &command_line,
+                    &environment,
+                ));
+            }
         }
-        std::thread::sleep(PAUSE);
     }
     None
 }

@@ -192,9 +192,10 @@ pub(crate) fn none(faults: &[String]) {
 /// Where there are few samples, so many of them may be anything but wrong.
 const LEFT_TO_CHANCE: i64 = 3;
 
-/// How many of some samples a part of them is, 0 to 1; more where it would be chance alone.
+/// How many of some samples may be of a part of them, 0 to 1: as many as refute by three standard deviations that it is no more.
 pub(crate) fn allowed(part: f64, samples: i64) -> i64 {
-    LEFT_TO_CHANCE.max((part * samples as f64) as i64)
+    let mean = part * samples as f64;
+    LEFT_TO_CHANCE.max((mean + 3.0 * mean.sqrt()) as i64)
 }
 
 /// How remarks on stacks that are not whole begin.
