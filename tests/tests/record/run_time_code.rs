@@ -191,7 +191,7 @@ fn maps_lie_in_their_root() {
         let link = container.root().join("tmp");
         std::os::unix::fs::symlink(target, &link).unwrap();
         let (running, pid) = container
-            .start(Program::MakesCode, ["1", "made", "none"])
+            .start(Program::MakesCode, ["3", "made", "none"])
             .unwrap();
         let finished = Run::new(["record", "-F", "499", "-p", &pid.to_string()])
             .finish()
